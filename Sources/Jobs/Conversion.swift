@@ -10,7 +10,7 @@ package struct Conversion: Sendable {
   package let file: PlannedFile<QuantizationSummary>
   /// The tensors whose file a conversion has consumed; their records cannot be made.
   let absentTensors: Set<String>
-  /// What the request's edits changed; `nil` if there are none.
+  /// What the request's edits changed; `nil` without edits.
   package let changes: ArchiveChanges?
 
   private init(

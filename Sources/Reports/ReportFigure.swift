@@ -69,7 +69,7 @@ package struct ReportHeatMap: Hashable, Sendable {
   package var caption: String
   package var rows: [String]
   package var columns: [String]
-  /// One list per row with one value per column; `nil` where there is none.
+  /// The numbers, row by row; `nil` for an empty cell.
   package var values: [[Double?]]
 
   /// - Precondition: There is one value per row and column.

@@ -53,7 +53,7 @@ public struct PackedHeader: Sendable {
     /// Whether it is the whole state of a PyTorch module, so that buffers missing here do not
     /// exist.
     public var isWholeState = false
-    /// The changes of names and element types before it was packed; `nil` if there were none.
+    /// The edits that were made before packing; `nil` without edits.
     public var edits: ArchiveEdits?
 
     public init(

@@ -314,7 +314,7 @@ struct NarrowFloat {
     let exponent = max(Int(value.exponent), least)
     guard exponent <= 1 << exponentBits else { return overflow }
     let quotient = (value.magnitude / power(exponent - mantissaBits)).rounded(.toNearestOrEven)
-    // A quotient that rounding carries to the next power of two carries into the exponent, too.
+    // Rounding up to the next power of two increments the exponent, as it should.
     let code = (exponent - least) << mantissaBits + Int(quotient)
     guard code <= largest else { return overflow }
     return code == 0 && isUnsignedZero ? 0 : sign | UInt8(code)

@@ -45,7 +45,7 @@ public struct TensorArchive: Sendable {
   package var sourceFiles: [String] = []
   /// The file of each tensor, by name, if the archive has several files.
   package var fileOfTensor: [String: String] = [:]
-  /// The edits that made this archive from that of its files; `nil` if there were none.
+  /// The edits that this archive has and its files do not; `nil` without edits.
   package var edits: ArchiveEdits?
   /// How activations are rounded when the model runs; only packed files have such quantizers.
   public var activations: [ActivationQuantizer] = []

@@ -155,7 +155,8 @@ struct LayerInspection: Sendable {
     let energies = values.withUnsafeBufferPointer {
       ElementStatistics.rowEnergies(of: $0, rows: rows)
     }
-    report.outlierOutputs = Array(OutlierChannel.find(meanSquares: energies).prefix(8)).nilIfEmpty
+    report.outlierOutputs =
+      Array(OutlierChannel.find(meanSquares: energies).prefix(OutlierChannel.mostListed)).nilIfEmpty
     // Weights that are stored as [inputs, outputs] have no calibrated form.
     guard fusion != .columns, let site = options.calibration?.input(ofWeight: name) else { return }
     report.outputOutlook = OutputOutlook(

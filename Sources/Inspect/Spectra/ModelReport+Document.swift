@@ -1,3 +1,4 @@
+import OrderedCollections
 import Reports
 import Storage
 import Transform
@@ -89,7 +90,7 @@ extension ModelReport: DocumentedReport {
       let names = unpredicted.prefix(8).joined(separator: ", ")
       notes.append(
         "No prediction for \(unpredicted.count) of the matrices, because the calibration has "
-          + " no moments of their inputs: \(names)"
+          + "no moments of their inputs: \(names)"
           + (unpredicted.count > 8 ? " and \(unpredicted.count - 8) more." : "."))
     }
     return notes + ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups)
@@ -434,7 +435,7 @@ extension ModelReport {
   private func heatMap(
     _ title: String, _ metric: LayerMetric, _ caption: String
   ) -> [ReportFigure] {
-    var (kinds, blocks): ([String], [String]) = ([], [])
+    var (kinds, blocks): (OrderedSet<String>, OrderedSet<String>) = ([], [])
     var cells: [String: [String: Double]] = [:]
     for layer in layersInFileOrder where layer.matrix != nil {
       guard let value = metric.value(of: layer), !value.isNaN else { continue }
@@ -442,8 +443,8 @@ extension ModelReport {
         .joined(separator: ".")
       let kind = Self.pattern(layer.name) + (layer.part.map { " [\($0)]" } ?? "")
       guard !block.isEmpty else { continue }
-      if cells[kind] == nil { kinds.append(kind) }
-      if !blocks.contains(block) { blocks.append(block) }
+      kinds.append(kind)
+      blocks.append(block)
       cells[kind, default: [:]][block] = value
     }
     let (rows, columns) = (

@@ -25,7 +25,7 @@ public struct DerivationReport: Codable, Hashable, Sendable {
   public let checkedCount: Int
   /// The records that differ or could not be made, in file order.
   public let deviations: [Deviation]
-  /// The path of the statement that was checked; `nil` if there was none.
+  /// The path of the statement that was checked; `nil` without one.
   public let statement: String?
   /// What the statement says that is not so, as lower-case sentences; empty without a statement.
   public let contradictions: [String]

@@ -114,10 +114,8 @@ public struct Evaluation: Sendable {
       let (upscaler, choice) = method.upscaler.tiled(
         for: pair.lowResolution, as: .png, within: availableMemory())
       let start = ContinuousClock.now
-      let result = try pair.locatingErrors {
-        try RasterUpscaling(upscaler).upscale(pair.lowResolution) { share in
-          progress((Double(index) + share) / Double(methods.count))
-        }
+      let result = try pair.upscaled(by: upscaler) { share in
+        progress((Double(index) + share) / Double(methods.count))
       }
       let seconds = (ContinuousClock.now - start) / .seconds(1)
       let plane = LumaPlane(of: result)
@@ -173,6 +171,19 @@ public struct Evaluation: Sendable {
         meanSeconds: mean(own.map(\.seconds)) ?? 0,
         gainPSNR: isReference ? nil : mean(gains),
         gainSSIM: isReference ? nil : meanSSIM(index) - meanSSIM(reference))
+    }
+  }
+}
+
+extension ImagePair {
+  /// Returns the low-resolution image upscaled; errors of the upscaler name the image.
+  ///
+  /// - Parameter progress: called with the completed share, from 0 to 1, from any thread.
+  func upscaled(
+    by upscaler: any Upscaler, progress: @escaping @Sendable (Double) -> Void
+  ) throws -> RasterImage {
+    try locatingErrors {
+      try RasterUpscaling(upscaler).upscale(lowResolution, progress: progress)
     }
   }
 }

@@ -62,13 +62,10 @@ public struct OutputComparison: Codable, Hashable, Sendable {
       let pair = try ImagePair(entry, scale: set.scale)
       let planes = try [a, b].enumerated().map { place, upscaler in
         let (tiled, _) = upscaler.tiled(
-          for: pair.lowResolution, as: .png, within: AvailableMemory.current())
+          for: pair.lowResolution, as: .png, within: .current())
         return LumaPlane(
-          of: try pair.locatingErrors {
-            try RasterUpscaling(tiled).upscale(pair.lowResolution) { share in
-              progress?(
-                (Double(index) + (Double(place) + share) / 2) / Double(set.entries.count))
-            }
+          of: try pair.upscaled(by: tiled) { share in
+            progress?((Double(index) + (Double(place) + share) / 2) / Double(set.entries.count))
           })
       }
       let between = try pair.compare(planes[1], with: planes[0])

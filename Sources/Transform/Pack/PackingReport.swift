@@ -26,8 +26,8 @@ package struct PackingReport: Codable, Hashable, Sendable {
   package var unread: [UnreadEntry]?
   /// The groups of stored tensors in the input; `nil` if there are none.
   package var groups: [TensorGroup]?
-  /// The names and element types that were changed before packing; `nil` if there were none.
-  package var edits: EditReport?
+  /// What edits changed before packing; `nil` without edits.
+  package let edits: EditReport?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [QuantizationSummary]
   /// All other tensors, in the same order.
@@ -41,11 +41,14 @@ package struct PackingReport: Codable, Hashable, Sendable {
     return report
   }
 
-  /// - Parameter calibration: the path of the material with which the model was calibrated.
+  /// - Parameters:
+  ///   - changes: what edits changed before packing.
+  ///   - calibration: the path of the material with which the model was calibrated.
   /// - Throws: `ModelError` when the file's header names no source or has no recipe that this
-  ///   program can read.
+  ///   program can read, or when a cast tensor cannot be read.
   package init(
-    _ outcome: CompressionOutcome, input: String, output: String, calibration: String? = nil
+    _ outcome: CompressionOutcome, changes: ArchiveChanges? = nil, input: String, output: String,
+    calibration: String? = nil
   ) throws {
     let header = outcome.header
     guard let source = header.source, let json = header.recipe else {
@@ -59,6 +62,7 @@ package struct PackingReport: Codable, Hashable, Sendable {
     self.recipe = recipe.name
     method = recipe.method.method
     self.calibration = calibration
+    edits = try changes.map(EditReport.init)
     distillation = outcome.distillation
     activationCount = header.activations.count
     sourceByteCount = source.byteCount

@@ -86,6 +86,22 @@ struct InputMoments: Sendable {
   }
 }
 
+extension AffineCode {
+  /// Returns the weighted sums Σ w x², Σ w x Q(x) and Σ w Q(x)² over values and what they round to.
+  func products(
+    of values: [Float], weights: [Double]
+  ) -> (signal: Double, mixed: Double, image: Double) {
+    var (signal, mixed, image) = (0.0, 0.0, 0.0)
+    for (value, weight) in zip(values, weights) {
+      let (x, y) = (Double(value), Double(decode(encode(value))))
+      signal += weight * x * x
+      mixed += weight * x * y
+      image += weight * y * y
+    }
+    return (signal, mixed, image)
+  }
+}
+
 extension RowHistogram {
   /// Returns how quantized rows depend on the original ones: the factor `a`, and the mean square of
   /// `x̂ − a x`. For rows that are quantized by their largest magnitude, `a` minimizes that; for
@@ -95,13 +111,7 @@ extension RowHistogram {
   /// - Parameter count: the number of values.
   func gain(_ code: AffineCode, count: Int) -> (factor: Double, noise: Double) {
     let (values, energies) = weightedValues()
-    var (signal, mixed, image) = (0.0, 0.0, 0.0)
-    for (value, energy) in zip(values, energies) {
-      let (x, y) = (Double(value), Double(code.decode(code.encode(value))))
-      signal += energy * x * x
-      mixed += energy * x * y
-      image += energy * y * y
-    }
+    let (signal, mixed, image) = code.products(of: values, weights: energies)
     guard signal > 0 else { return (1, 0) }
     if scaling.groupSize != nil {
       return (1, max(0, image - 2 * mixed + signal) / Double(max(1, count)))

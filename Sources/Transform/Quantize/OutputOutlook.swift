@@ -31,7 +31,8 @@ package struct OutputOutlook: Codable, Hashable, Sendable {
   package let bits3: Double
   /// The same at 4 bits.
   package let bits4: Double
-  /// The input channels that are much larger than others, the largest first; at most 8.
+  /// The input channels that are much larger than others, the largest first; at most
+  /// `OutlierChannel.mostListed`.
   package let outliers: [OutlierChannel]
   /// The number of such channels.
   package let outlierCount: Int
@@ -78,10 +79,9 @@ package struct OutputOutlook: Codable, Hashable, Sendable {
       energies[start..<start + taps].reduce(0, +) / Double(taps)
     }
     let found = OutlierChannel.find(meanSquares: channels)
-    outliers = Array(found.prefix(8))
+    outliers = Array(found.prefix(OutlierChannel.mostListed))
     outlierCount = found.count
   }
-
 }
 
 extension ActivationHistogram {
@@ -92,13 +92,7 @@ extension ActivationHistogram {
       lower: Float(minimum), scale: Float(maximum - minimum) / Float(1 << bitWidth - 1),
       bitWidth: bitWidth)
     let (values, weights) = weightedValues()
-    var (signal, mixed, image) = (0.0, 0.0, 0.0)
-    for (value, weight) in zip(values, weights) {
-      let (x, y) = (Double(value), Double(code.decode(code.encode(value))))
-      signal += weight * x * x
-      mixed += weight * x * y
-      image += weight * y * y
-    }
+    let (signal, mixed, image) = code.products(of: values, weights: weights)
     guard signal > 0 else { return (1, 0) }
     let factor = mixed / signal
     return (factor, max(0, image - factor * mixed) / signal)
@@ -115,6 +109,8 @@ package struct OutlierChannel: Codable, Hashable, Sendable {
   /// The ratio from which a channel is an outlier. Magnitudes of six times the usual are those that
   /// LLM.int8() (arXiv:2208.07339) keeps apart.
   package static let leastRatio = 6.0
+  /// The largest number of channels that a report lists of one layer.
+  package static let mostListed = 8
 
   package init(index: Int, ratio: Double) {
     self.index = index

@@ -102,17 +102,22 @@ struct ToleranceArgument: ExpressibleByArgument {
   }
 }
 
-/// A replacement on the command line: `regex=replacement`. The last `=` divides, because names have
-/// none.
+/// A replacement on the command line: `regex=replacement`.
 struct NameReplacementArgument: ExpressibleByArgument {
   let pattern: String
   let template: String
 
   init?(argument: String) {
-    guard let separator = argument.lastIndex(of: "="), separator != argument.startIndex else {
-      return nil
-    }
-    pattern = String(argument[..<separator])
-    template = String(argument[argument.index(after: separator)...])
+    guard let parts = argument.patternAndValue else { return nil }
+    (pattern, template) = parts
+  }
+}
+
+extension String {
+  /// A pattern of names and what is said of them, as in `pattern=value`; `nil` without a pattern.
+  /// The last `=` divides, because names have none.
+  var patternAndValue: (pattern: String, value: String)? {
+    guard let separator = lastIndex(of: "="), separator != startIndex else { return nil }
+    return (String(self[..<separator]), String(self[index(after: separator)...]))
   }
 }

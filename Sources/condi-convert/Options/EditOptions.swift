@@ -56,17 +56,19 @@ struct EditOptions: ParsableArguments {
   }
 }
 
-extension EditOptions {
+extension ReportOptions {
   /// Prints the report of what edits changed, if there were any.
-  func report(
-    _ changes: ArchiveChanges?, of archive: TensorArchive, input: String, output: String,
-    format: any ModelFormat, root: String?, to report: ReportOptions
+  ///
+  /// - Parameter format: the name of the output's format.
+  func print(
+    _ changes: ArchiveChanges?, input: String, output: String, format: String, root: String?,
+    tensorCount: Int
   ) throws {
     guard let changes else { return }
-    try report.print(
+    try print(
       ConversionReport(
-        input: input, output: output, format: format.identifier.name, root: root,
-        tensorCount: archive.tensors.count, edits: EditReport(changes)), textLimit: 10)
+        input: input, output: output, format: format, root: root, tensorCount: tensorCount,
+        edits: EditReport(changes)), textLimit: 10)
   }
 }
 
@@ -76,11 +78,10 @@ struct CastArgument: ExpressibleByArgument {
   let elementType: ElementType
 
   init?(argument: String) {
-    guard let separator = argument.lastIndex(of: "="), separator != argument.startIndex,
-      let type = ElementType(
-        castTarget: String(argument[argument.index(after: separator)...]))
+    guard let (pattern, name) = argument.patternAndValue,
+      let elementType = ElementType(castTarget: name)
     else { return nil }
-    pattern = String(argument[..<separator])
-    elementType = type
+    self.pattern = pattern
+    self.elementType = elementType
   }
 }

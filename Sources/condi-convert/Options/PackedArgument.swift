@@ -29,6 +29,22 @@ enum PackedArgument {
     }
   }
 
+  /// Returns the packing of a reference by a packed file's recipe, with a progress bar.
+  ///
+  /// - Parameters:
+  ///   - material: what the file was calibrated with, if it was.
+  ///   - name: the reference's path, for errors.
+  static func reproduction(
+    of header: PackedHeader, from reference: TensorArchive,
+    calibratedWith material: Compressor.Material, name: String, common: CommonOptions
+  ) -> PackedReproduction {
+    PackedReproduction(
+      of: header, from: reference, name: name, calibratedWith: material, threads: common.threads,
+      reporting: CompressionProgress(
+        byteCount: reference.tensorByteCount, isQuiet: common.quiet
+      ).show)
+  }
+
   /// Finds what can be restored of a damaged file by packing its reference again by its header's
   /// recipe.
   ///
@@ -42,12 +58,8 @@ enum PackedArgument {
     // Without a fault in a record, nothing has to be packed again.
     let isNeeded = examination.faults.contains { $0.region == .record }
     let reproduction = (isNeeded ? examination.model : nil).map {
-      PackedReproduction(
-        of: $0.header, from: reference, name: name, calibratedWith: material,
-        threads: common.threads,
-        reporting: CompressionProgress(
-          byteCount: reference.tensorByteCount, isQuiet: common.quiet
-        ).show)
+      Self.reproduction(
+        of: $0.header, from: reference, calibratedWith: material, name: name, common: common)
     }
     return try PackedRestoration(
       of: examination,

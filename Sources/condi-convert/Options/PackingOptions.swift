@@ -95,9 +95,9 @@ struct PackingOptions: ParsableArguments {
         of: PackedModel(parsing: InputFile(path: output)), named: output.lastPathComponent
       ).write(to: statement, replacesExisting: destination.force)
     }
-    var packing = try PackingReport(
-      outcome, input: input, output: output, calibration: method.calibration.name)
-    packing.edits = try changes.map(EditReport.init)
+    let packing = try PackingReport(
+      outcome, changes: changes, input: input, output: output,
+      calibration: method.calibration.name)
     try report.print(archive.map(packing.describing) ?? packing, textLimit: 10)
   }
 

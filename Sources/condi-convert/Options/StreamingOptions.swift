@@ -2,7 +2,6 @@ import ArgumentParser
 import Formats
 import Jobs
 import Storage
-import Transform
 
 /// Options for conversions that take long, or whose files do not fit on the disk twice.
 struct StreamingOptions: ParsableArguments {
@@ -125,10 +124,8 @@ struct StreamingOptions: ParsableArguments {
     Console.note(
       "wrote \(counted(plan.tensors.count, "tensor")) to \(output) as "
         + format, unless: common.quiet)
-    guard let changes else { return }
     try report.print(
-      ConversionReport(
-        input: input, output: output, format: name, root: plan.root,
-        tensorCount: plan.tensors.count, edits: EditReport(changes)), textLimit: 10)
+      changes, input: input, output: output, format: name, root: plan.root,
+      tensorCount: plan.tensors.count)
   }
 }

@@ -89,9 +89,9 @@ struct ConvertCommand: SharedCommand, DocumentedCommand {
   ) throws {
     try packing.destination.write(
       archive, as: format, to: output, activity: "converting", common: packing.common)
-    try packing.edits.report(
-      changes, of: archive, input: input, output: output, format: format, root: packing.root,
-      to: packing.report)
+    try packing.report.print(
+      changes, input: input, output: output, format: format.identifier.name, root: packing.root,
+      tensorCount: archive.tensors.count)
   }
 
   private func changeFormat(to format: any ModelFormat) throws {

@@ -30,9 +30,9 @@ struct FinishCommand: DocumentedCommand {
         outcome, input: plan.request.input, output: plan.request.output, report: report,
         common: common)
     }
-    var packing = try PackingReport(
-      packed, input: plan.request.input, output: plan.request.output)
-    packing.edits = try changes.map(EditReport.init)
-    try report.print(packing, textLimit: 10)
+    try report.print(
+      PackingReport(
+        packed, changes: changes, input: plan.request.input, output: plan.request.output),
+      textLimit: 10)
   }
 }

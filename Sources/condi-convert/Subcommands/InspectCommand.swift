@@ -291,10 +291,9 @@ struct GroupCountArgument: ExpressibleByArgument {
   let count: Int
 
   init?(argument: String) {
-    guard let separator = argument.lastIndex(of: "="), separator != argument.startIndex,
-      let count = Int(argument[argument.index(after: separator)...]), count >= 1
+    guard let (pattern, value) = argument.patternAndValue, let count = Int(value), count >= 1
     else { return nil }
-    pattern = String(argument[..<separator])
+    self.pattern = pattern
     self.count = count
   }
 }

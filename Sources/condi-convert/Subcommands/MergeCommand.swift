@@ -46,8 +46,9 @@ struct MergeCommand: DocumentedCommand {
     Console.note(
       "merged \(counted(merged.pairs.count, "weight")) of \(base) with \(adapter)",
       unless: common.quiet)
-    try edits.report(
-      changes, of: archive, input: base, output: output, format: format, root: root, to: report)
+    try report.print(
+      changes, input: base, output: output, format: format.identifier.name, root: root,
+      tensorCount: archive.tensors.count)
   }
 }
 

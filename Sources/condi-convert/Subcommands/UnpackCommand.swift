@@ -37,7 +37,8 @@ struct UnpackCommand: DocumentedCommand {
     let (archive, changes) = try edits.applied(to: PackedFormat().read(input), path: packed)
     try destination.write(
       archive, as: format, to: output, activity: "unpacking", common: common)
-    try edits.report(
-      changes, of: archive, input: packed, output: output, format: format, root: nil, to: report)
+    try report.print(
+      changes, input: packed, output: output, format: format.identifier.name, root: nil,
+      tensorCount: archive.tensors.count)
   }
 }

@@ -222,11 +222,9 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
   private func reproduction(
     of header: PackedHeader, _ archive: TensorArchive, name: String
   ) -> PackedReproduction {
-    PackedReproduction(
-      of: header, from: archive, name: name, calibratedWith: material.material(common),
-      threads: common.threads,
-      reporting: CompressionProgress(byteCount: archive.tensorByteCount, isQuiet: common.quiet).show
-    )
+    PackedArgument.reproduction(
+      of: header, from: archive, calibratedWith: material.material(common), name: name,
+      common: common)
   }
 
   private var gates: [VerificationGate] {

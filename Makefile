@@ -1,4 +1,4 @@
-# The commands that the README names. `make` alone lists them.
+# What can be built, checked and measured. `make` alone lists it.
 
 SWIFT        ?= swift
 BIN          := .build/release/condi-convert
@@ -33,26 +33,27 @@ SANITIZED    := $(RELEASE) --sanitize=address -Xswiftc -Xfrontend -Xswiftc -sani
   check-calls interop bench bench-check accuracy fuzz sanitize mpi mpi-test clean
 
 help:
-	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
-	@echo 'make install  install program, manual, completions and schemas below PREFIX (/usr/local)'
-	@echo 'make uninstall  remove exactly that'
-	@echo 'make deb      make a Debian package in out/'
-	@echo 'make deb-test install that package on a bare system and try it; needs root'
-	@echo 'make examples build and run the programs of Examples/SwiftPackage'
-	@echo 'make docs     make the documentation of the libraries in out/docs'
-	@echo 'make test     build and run all tests'
-	@echo 'make lint     check the formatting, that what is public is documented, and that imports point down'
-	@echo 'make format   apply that formatting'
+	@echo 'make demo         install what is missing, build, and show the whole job on a real checkpoint'
+	@echo 'make test         build and run all tests, in about ten minutes'
+	@echo 'make build        build the program, .build/release/condi-convert'
+	@echo 'make install      install program, manual, completions and schemas below PREFIX (/usr/local)'
+	@echo 'make uninstall    remove exactly that'
+	@echo 'make deb          make a Debian package in out/'
+	@echo 'make deb-test     install that package on a bare system and try it; needs root'
+	@echo 'make mpi          make the program for mpirun, .build-mpi/condi-convert-mpi; installs Open MPI'
+	@echo 'make mpi-test     check that ranks of mpirun write and print what one process does'
+	@echo 'make examples     build and run the programs of Examples/SwiftPackage'
+	@echo 'make docs         make a site of the documentation in out/docs'
+	@echo 'make lint         check formatting, documentation of what is public, imports and the map of folders'
+	@echo 'make format       apply that formatting'
 	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
-	@echo 'make interop  check written files with torch, spandrel, safetensors, mlx, onnxruntime, gguf and others'
-	@echo 'make bench    time the tool beside Python scripts that do the same'
+	@echo 'make interop      check written files with torch, spandrel, safetensors, mlx, onnxruntime, gguf and others'
+	@echo 'make fuzz         fuzz every reader, each for FUZZ_SECONDS (30)'
+	@echo 'make sanitize     run all tests under AddressSanitizer'
+	@echo 'make bench        time convert and inspect beside Python scripts that do the same'
 	@echo 'make bench-check  run the benchmarks on small inputs'
-	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'
-	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
-	@echo 'make sanitize run all tests under AddressSanitizer'
-	@echo 'make mpi      make the program for mpirun, .build-mpi/condi-convert-mpi; installs Open MPI'
-	@echo 'make mpi-test check that ranks of mpirun write and print what one process does'
-	@echo 'make clean    remove what was built'
+	@echo 'make accuracy     measure what quantization costs, in hours: Benchmarks/accuracy.md'
+	@echo 'make clean        remove what was built'
 
 # Installs only the Debian packages that are missing; does nothing and needs no network otherwise.
 packages:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Check that imports point down: between targets as CONTRIBUTING's map says, and between the folders
-of a target without a circle.
+of a target without a circle; and that the map has every folder.
 
 Usage: architecture.py [--list]
 
@@ -8,7 +8,8 @@ Between targets the `import` statements of Sources count; the map names what eac
 Foundation is imported nowhere: it brings along ICU's tables, 40 MB of a program.
 Between folders a file depends on the files that declare the types and functions at file level that it
 names. Members of extensions are not looked at. With --list every edge is printed. Exits with 1 where an
-edge points up, and where folders form a circle.
+edge points up, where folders form a circle, where a folder of the package, of Sources or of Tests is not on
+the map, and where the map has one that does not exist.
 
 It reads lines, not syntax trees: sources are formatted by `swift format`. Needs nothing but Python's
 standard library.
@@ -55,6 +56,41 @@ def allowed_imports(targets: set[str]) -> dict[str, set[str]]:
     return allowed
 
 
+def unmapped_folders() -> list[str]:
+    """Complaints about folders that the map lacks, and about names on it that stand for no folder.
+
+    In a row's first cell each name is a path, or, after the first, the name of a folder beside it. A '…'
+    stands for any letters. A folder whose own folders are on the map is on it as well.
+    """
+    mapped = []
+    for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
+        cell = re.match(r"\| (`[^|]*) \|[^|]*\|[^|]*\|$", line)
+        parent = ""
+        for name in re.findall(r"`([^`]+)`", cell[1] if cell else ""):
+            mapped.append(name if "/" in name else parent + name)
+            parent = mapped[-1][: mapped[-1].rfind("/") + 1]
+    ignored = [
+        re.compile(re.escape(rule.strip("/")).replace(r"\*", ".*"))
+        for rule in (ROOT / ".gitignore").read_text().split()
+    ]
+    folders = [
+        path.relative_to(ROOT).as_posix()
+        for parent in (ROOT, SOURCES, ROOT / "Tests")
+        for path in sorted(parent.iterdir())
+        if path.is_dir() and path.name != ".git" and not any(rule.fullmatch(path.name) for rule in ignored)
+    ]
+    patterns = {name: re.compile(re.escape(name).replace("…", r"\w*")) for name in mapped}
+    problems = []
+    for folder in folders:
+        inside = [other for other in folders if other == folder or other.startswith(folder + "/")]
+        if not any(pattern.fullmatch(other) for pattern in patterns.values() for other in inside):
+            problems.append(f"CONTRIBUTING.md: the map has no {folder}")
+    for name, pattern in patterns.items():
+        if not any(map(pattern.fullmatch, folders)):
+            problems.append(f"CONTRIBUTING.md: the map has {name}, which does not exist")
+    return problems
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--list", action="store_true", help="print every edge")
@@ -62,7 +98,7 @@ def main() -> int:
 
     files = {path: without_texts(path.read_text()) for path in sorted(SOURCES.rglob("*.swift"))}
     targets = {path.relative_to(SOURCES).parts[0] for path in files}
-    problems = []
+    problems = unmapped_folders()
 
     allowed = allowed_imports(targets)
     edges = collections.defaultdict(set)

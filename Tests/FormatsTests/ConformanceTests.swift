@@ -69,7 +69,8 @@ import Testing
   func keepsAnyName(_ subject: FormatSubject) throws {
     var archive = TensorArchive()
     for (index, name) in FormatSubject.names.enumerated() {
-      archive.tensors[name] = try FormatSubject.sampleTensor(.uint8, [index], seed: UInt64(index))
+      archive.tensors[name] = try FormatSubject.sampleTensor(
+        subject.commonElementType, [index], seed: UInt64(index))
       if subject.keepsValues { archive.values["\(name) value"] = .integer(index) }
       if subject.keepsMetadata { archive.metadata[name] = name }
     }
@@ -83,7 +84,7 @@ import Testing
   /// A name with a NUL is either kept or refused, but never truncated.
   @Test(arguments: FormatSubject.all.filter { !$0.isSingleTensor })
   func neverTruncatesNames(_ subject: FormatSubject) throws {
-    let tensor = try FormatSubject.sampleTensor(.uint8, [3], seed: 1)
+    let tensor = try FormatSubject.sampleTensor(subject.commonElementType, [3], seed: 1)
     var archives = [TensorArchive(tensors: ["a\0b": try #require(tensor)])]
     if subject.keepsValues { archives.append(TensorArchive(values: ["a\0b": .integer(1)])) }
     if subject.keepsMetadata { archives.append(TensorArchive(metadata: ["a\0b": "c\0d"])) }

@@ -29,6 +29,9 @@ public struct FormatSubject: Sendable, CustomTestStringConvertible {
     self.detection = detection
   }
 
+  /// An element type of whole bytes that the format has: bytes, or else float32.
+  public var commonElementType: ElementType { elementTypes.contains(.uint8) ? .uint8 : .float32 }
+
   public var testDescription: String { label }
 }
 

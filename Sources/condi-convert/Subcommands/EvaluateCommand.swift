@@ -144,7 +144,9 @@ struct EvaluateCommand: DocumentedCommand {
 
   /// Writes the worst regions as one image.
   private func write(_ evaluated: EvaluationReport, to path: String) throws {
-    guard let image = evaluated.comparisonImage, let format = ImageFormat(path: path) else { return }
+    guard let image = evaluated.comparisonImage, let format = ImageFormat(path: path) else {
+      return
+    }
     try locatingErrors(path: path) {
       var writer = try AtomicFileWriter(path: path, replacesExisting: force)
       try writer.append(image.encoded(as: format))

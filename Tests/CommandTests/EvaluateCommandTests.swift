@@ -138,7 +138,7 @@ import Testing
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
       #expect(
         outcome.standardError
-          == "wrote \(path), from left to right: high resolution, low resolution, bicubic, "
+          == "condi-convert: wrote \(path), from left to right: high resolution, low resolution, bicubic, "
           + "swinir_light_x2\n")
       let regions = try #require(try CommandLine.json(outcome)["regions"] as? [[String: Any]])
       let sheet = try RasterImage(contentsOf: path)

@@ -1,6 +1,7 @@
 # The commands that the README names. `make` alone lists them.
 
 SWIFT        ?= swift
+SWIFT_BUILD  := Scripts/heartbeat.sh $(SWIFT) build
 BIN          := .build/release/condi-convert
 PREFIX       ?= /usr/local
 # What 'make accuracy' calibrates on and measures with: photos, and a folder of data sets.
@@ -33,7 +34,7 @@ SANITIZED    := $(RELEASE) --sanitize=address -Xswiftc -Xfrontend -Xswiftc -sani
   check-calls interop bench bench-check accuracy fuzz sanitize mpi mpi-test clean
 
 help:
-	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
+	@echo 'make demo     build, then quantize a real checkpoint to 2 bits and show what it costs, in dB'
 	@echo 'make install  install program, manual, completions and schemas below PREFIX (/usr/local)'
 	@echo 'make uninstall  remove exactly that'
 	@echo 'make deb      make a Debian package in out/'
@@ -72,7 +73,7 @@ all-packages:
 	  $(MPI_PACKAGES) $(MPI_TEST_PACKAGES) $(TEST_PACKAGES) $(MORE_PACKAGES)'
 
 build: packages
-	$(SWIFT) build $(RELEASE) --product condi-convert
+	$(SWIFT_BUILD) $(RELEASE) --product condi-convert
 
 demo: build
 	@Scripts/demo.sh $(BIN)
@@ -99,12 +100,12 @@ examples: packages
 
 # Symbol graphs are those of all targets, tests as well.
 docs: packages
-	$(SWIFT) build $(RELEASE) --product condi-convertPackageTests
+	$(SWIFT_BUILD) $(RELEASE) --product condi-convertPackageTests
 	@SWIFT=$(SWIFT) Scripts/docs.sh out/docs $(RELEASE)
 
 test: build
 	@$(MAKE) --no-print-directory packages PACKAGES='$(TEST_PACKAGES)'
-	$(SWIFT) build $(RELEASE) --product condi-convertPackageTests
+	$(SWIFT_BUILD) $(RELEASE) --product condi-convertPackageTests
 	$(SWIFT) test --skip-build $(RELEASE) $(TEST_FLAGS)
 
 lint:
@@ -143,7 +144,7 @@ bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)
 
 bench-check: build $(INTEROP_VENV)/.installed
-	$(SWIFT) build $(RELEASE) --product training-benchmark
+	$(SWIFT_BUILD) $(RELEASE) --product training-benchmark
 	$(INTEROP_VENV)/bin/python Benchmarks/check.py $(BIN)
 
 accuracy: build
@@ -157,7 +158,7 @@ fuzz: packages
 # frees nothing.
 sanitize: packages
 	@$(MAKE) --no-print-directory packages PACKAGES='$(TEST_PACKAGES)'
-	$(SWIFT) build $(SANITIZED) --product condi-convertPackageTests
+	$(SWIFT_BUILD) $(SANITIZED) --product condi-convertPackageTests
 	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS \
 	  $(SWIFT) test --skip-build $(SANITIZED) $(SANITIZE_FLAGS)
 

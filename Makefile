@@ -10,6 +10,7 @@ TESTSETS     ?= ../shared/data/testsets
 PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libjpeg-dev libwebp-dev
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Benchmarks Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
+WHEEL_VENV   := .venv-wheel
 # What making the Debian package takes, and trying it on a bare system.
 DEB_PACKAGES := dpkg-dev
 DEB_TEST_PACKAGES := mmdebstrap
@@ -31,7 +32,7 @@ SANITIZED    := $(RELEASE) --sanitize=address -Xswiftc -Xfrontend -Xswiftc -sani
   --scratch-path $(CURDIR)/.build-sanitized
 
 .PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format \
-  check-calls interop bench bench-check accuracy fuzz sanitize mpi mpi-test clean
+  check-calls interop wheel bench bench-check accuracy fuzz sanitize mpi mpi-test clean
 
 help:
 	@echo 'make demo     build, then quantize a real checkpoint to 2 bits and show what it costs, in dB'
@@ -46,6 +47,7 @@ help:
 	@echo 'make format   apply that formatting'
 	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
 	@echo 'make interop  check written files with torch, spandrel, safetensors, mlx, onnxruntime, gguf and others'
+	@echo 'make wheel    make a wheel of the Python package in out/'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
 	@echo 'make bench-check  run the benchmarks on small inputs'
 	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'
@@ -134,11 +136,23 @@ interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_networks.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_loaders.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_torch.py $(BIN)
-	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
+	cd python && CONDI_CONVERT=../$(BIN) ../$(INTEROP_VENV)/bin/python -m pytest --quiet
+	@$(MAKE) --no-print-directory wheel
 	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps \
-	  --force-reinstall ./python
+	  --force-reinstall out/condi-*.whl
 	cd Tests && ../$(INTEROP_VENV)/bin/python -m condi verify Fixtures/export/sample.condi
+	CONDI_CONVERT=$(BIN) $(INTEROP_VENV)/bin/python Examples/quantize_and_load.py \
+	  Examples/swinir_light_x2.pth out/example.condi
 	cd python && ../$(INTEROP_VENV)/bin/python -m mypy
+
+# Of what the sources are now: setuptools adds to what an earlier build left.
+wheel:
+	@python3 -c 'import ensurepip' 2>/dev/null \
+	  || $(MAKE) --no-print-directory packages PACKAGES=python3-venv
+	@[ -x $(WHEEL_VENV)/bin/pip ] || python3 -m venv $(WHEEL_VENV)
+	rm -rf python/build out/condi-*.whl
+	$(WHEEL_VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir out ./python
+	@ls out/condi-*.whl
 
 bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)
@@ -175,4 +189,4 @@ mpi-test: build mpi
 	python3 Tests/MPI/test_ranks.py $(BIN) $(MPI_BIN) $(MPI_TEST_FLAGS)
 
 clean:
-	rm -rf .build .build-sanitized .build-fuzz $(MPI_BUILD) $(INTEROP_VENV) out
+	rm -rf .build .build-sanitized .build-fuzz $(MPI_BUILD) $(INTEROP_VENV) $(WHEEL_VENV) out

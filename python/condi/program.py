@@ -111,7 +111,9 @@ def run(arguments: Iterable[StrPath], *, progress: bool = False) -> Result:
     With `progress`, its messages and, on a terminal, its progress bar go to standard error while it runs,
     and `messages` is empty. Raises `ProgramError` when it ends with an error, and `ProgramNotFound`.
     """
-    command = [find_program(), *map(os.fspath, arguments)]
+    if isinstance(arguments, str):
+        raise TypeError("the arguments are a list, one string each")
+    command = [find_program(), *(os.fspath(argument) for argument in arguments)]
     ended = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

@@ -74,6 +74,8 @@ def test_exit_codes(program):
         condi.run(["inspect", "a.pth"])
     assert str(raised.value) == "a.pth: there is no such file"
     assert raised.value.exit_code == 2
+    with pytest.raises(TypeError, match="a list"):
+        condi.run("inspect a.pth")
     program("import os; os.kill(os.getpid(), 9)")
     with pytest.raises(condi.ProgramError, match="ended by signal 9"):
         condi.run(["inspect", "a.pth"])

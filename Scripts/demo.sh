@@ -33,7 +33,7 @@ run verify "$packed" --reference "$model" --min-ratio paper=3.3 --limit 1 \
   | paragraphs '/^verdict/ || /^Requirements/'
 
 step 'Diff: what changed (exit code 1 means: something did)'
-run diff "$model" "$packed" --limit 3 --quiet | paragraphs 'NR == 1 || NR == 4' || [ $? -eq 1 ]
+run diff "$model" "$packed" --limit 3 --quiet | paragraphs 'NR == 1 || NR == 3 || NR == 4' || [ $? -eq 1 ]
 
 step 'Evaluate: what it costs on three other images, and how fast it runs'
 run evaluate "$model" "$packed" --dataset $images/evaluation --comparison $out/side-by-side.png \

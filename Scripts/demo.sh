@@ -13,9 +13,11 @@ mkdir -p "$out"
 
 bold='' faint='' plain=''
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then bold=$'\033[1m' faint=$'\033[2m' plain=$'\033[0m'; fi
+# Commands are shown past the filters and files that their reports go to.
+exec 3>&1
 step() { printf '\n%s── %s%s\n' "$bold" "$1" "$plain"; }
 run() {
-  printf '%s$ condi-convert %s%s\n' "$faint" "$*" "$plain"
+  printf '%s$ condi-convert %s%s\n' "$faint" "$*" "$plain" >&3
   "$tool" "$@"
 }
 # Passes on the paragraphs of a report that the expression selects, which knows each one's number.

@@ -1,6 +1,7 @@
 # What can be built, checked and measured. `make` alone lists it.
 
 SWIFT        ?= swift
+SWIFT_BUILD  := Scripts/heartbeat.sh $(SWIFT) build
 BIN          := .build/release/condi-convert
 PREFIX       ?= /usr/local
 # What 'make accuracy' calibrates on and measures with: photos, and a folder of data sets.
@@ -9,6 +10,7 @@ TESTSETS     ?= ../shared/data/testsets
 PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libjpeg-dev libwebp-dev
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Benchmarks Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
+WHEEL_VENV   := .venv-wheel
 # What making the Debian package takes, and trying it on a bare system.
 DEB_PACKAGES := dpkg-dev
 DEB_TEST_PACKAGES := mmdebstrap
@@ -30,10 +32,10 @@ SANITIZED    := $(RELEASE) --sanitize=address -Xswiftc -Xfrontend -Xswiftc -sani
   --scratch-path $(CURDIR)/.build-sanitized
 
 .PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format \
-  check-calls interop bench bench-check accuracy fuzz sanitize mpi mpi-test clean
+  check-calls interop wheel bench bench-check accuracy fuzz sanitize mpi mpi-test clean
 
 help:
-	@echo 'make demo         install what is missing, build, and show the whole job on a real checkpoint'
+	@echo 'make demo         install what is missing, build, quantize a checkpoint to 2 bits, show what it costs'
 	@echo 'make test         build and run all tests, in about ten minutes'
 	@echo 'make build        build the program, .build/release/condi-convert'
 	@echo 'make install      install program, manual, completions and schemas below PREFIX (/usr/local)'
@@ -48,6 +50,7 @@ help:
 	@echo 'make format       apply that formatting'
 	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
 	@echo 'make interop      check written files with torch, spandrel, safetensors, mlx, onnxruntime, gguf and others'
+	@echo 'make wheel        make a wheel of the Python package in out/'
 	@echo 'make fuzz         fuzz every reader, each for FUZZ_SECONDS (30)'
 	@echo 'make sanitize     run all tests under AddressSanitizer'
 	@echo 'make bench        time convert and inspect beside Python scripts that do the same'
@@ -73,7 +76,7 @@ all-packages:
 	  $(MPI_PACKAGES) $(MPI_TEST_PACKAGES) $(TEST_PACKAGES) $(MORE_PACKAGES)'
 
 build: packages
-	$(SWIFT) build $(RELEASE) --product condi-convert
+	$(SWIFT_BUILD) $(RELEASE) --product condi-convert
 
 demo: build
 	@Scripts/demo.sh $(BIN)
@@ -100,12 +103,12 @@ examples: packages
 
 # Symbol graphs are those of all targets, tests as well.
 docs: packages
-	$(SWIFT) build $(RELEASE) --product condi-convertPackageTests
+	$(SWIFT_BUILD) $(RELEASE) --product condi-convertPackageTests
 	@SWIFT=$(SWIFT) Scripts/docs.sh out/docs $(RELEASE)
 
 test: build
 	@$(MAKE) --no-print-directory packages PACKAGES='$(TEST_PACKAGES)'
-	$(SWIFT) build $(RELEASE) --product condi-convertPackageTests
+	$(SWIFT_BUILD) $(RELEASE) --product condi-convertPackageTests
 	$(SWIFT) test --skip-build $(RELEASE) $(TEST_FLAGS)
 
 lint:
@@ -134,17 +137,29 @@ interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_networks.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_loaders.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_torch.py $(BIN)
-	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
+	cd python && CONDI_CONVERT=../$(BIN) ../$(INTEROP_VENV)/bin/python -m pytest --quiet
+	@$(MAKE) --no-print-directory wheel
 	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps \
-	  --force-reinstall ./python
+	  --force-reinstall out/condi-*.whl
 	cd Tests && ../$(INTEROP_VENV)/bin/python -m condi verify Fixtures/export/sample.condi
+	CONDI_CONVERT=$(BIN) $(INTEROP_VENV)/bin/python Examples/quantize_and_load.py \
+	  Examples/swinir_light_x2.pth out/example.condi
 	cd python && ../$(INTEROP_VENV)/bin/python -m mypy
+
+# Of what the sources are now: setuptools adds to what an earlier build left.
+wheel:
+	@python3 -c 'import ensurepip' 2>/dev/null \
+	  || $(MAKE) --no-print-directory packages PACKAGES=python3-venv
+	@[ -x $(WHEEL_VENV)/bin/pip ] || python3 -m venv $(WHEEL_VENV)
+	rm -rf python/build out/condi-*.whl
+	$(WHEEL_VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir out ./python
+	@ls out/condi-*.whl
 
 bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)
 
 bench-check: build $(INTEROP_VENV)/.installed
-	$(SWIFT) build $(RELEASE) --product training-benchmark
+	$(SWIFT_BUILD) $(RELEASE) --product training-benchmark
 	$(INTEROP_VENV)/bin/python Benchmarks/check.py $(BIN)
 
 accuracy: build
@@ -158,7 +173,7 @@ fuzz: packages
 # frees nothing.
 sanitize: packages
 	@$(MAKE) --no-print-directory packages PACKAGES='$(TEST_PACKAGES)'
-	$(SWIFT) build $(SANITIZED) --product condi-convertPackageTests
+	$(SWIFT_BUILD) $(SANITIZED) --product condi-convertPackageTests
 	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS \
 	  $(SWIFT) test --skip-build $(SANITIZED) $(SANITIZE_FLAGS)
 
@@ -175,4 +190,4 @@ mpi-test: build mpi
 	python3 Tests/MPI/test_ranks.py $(BIN) $(MPI_BIN) $(MPI_TEST_FLAGS)
 
 clean:
-	rm -rf .build .build-sanitized .build-fuzz $(MPI_BUILD) $(INTEROP_VENV) out
+	rm -rf .build .build-sanitized .build-fuzz $(MPI_BUILD) $(INTEROP_VENV) $(WHEEL_VENV) out

@@ -26,9 +26,9 @@ ZOOM = 3
 MARGIN = 6
 
 
-def high_resolution() -> Image.Image:
+def high_resolution(side: int = SIDE) -> Image.Image:
     """Edges in all directions, letters, thin lines and a gradient."""
-    size = SIDE * FINE
+    size = side * FINE
     image = Image.linear_gradient("L").resize((size, size)).convert("RGB")
     image = Image.blend(image, Image.new("RGB", (size, size), (40, 90, 150)), 0.6)
     draw = ImageDraw.Draw(image)
@@ -49,7 +49,7 @@ def high_resolution() -> Image.Image:
               font=ImageFont.load_default(0.24 * size))  # fmt: skip
     draw.text((0.06 * size, 0.87 * size), "well-conditioned", fill=(20, 20, 30),
               font=ImageFont.load_default(0.1 * size))  # fmt: skip
-    return image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return image.resize((side, side), Image.Resampling.BOX)
 
 
 def noise_ratio(image: Image.Image, reference: Image.Image) -> float:

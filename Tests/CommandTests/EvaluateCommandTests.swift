@@ -125,6 +125,64 @@ import Testing
     }
   }
 
+  /// Each panel has the pixels of the HTML page's, enlarged to squares.
+  @Test func comparisonShowsRegionsSideBySide() throws {
+    try Self.withDataSet { folder, set in
+      let path = folder.appending("worst.png")
+      func evaluate(_ more: String...) throws -> BuiltProgram.Outcome {
+        try BuiltProgram().run(
+          ["evaluate", CommandLine.checkpoint, "--dataset", set, "--comparison", path]
+            + ["--format", "json"] + more)
+      }
+      let outcome = try evaluate()
+      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      #expect(
+        outcome.standardError
+          == "condi-convert: wrote \(path), from left to right: high resolution, low resolution, bicubic, "
+          + "swinir_light_x2\n")
+      let regions = try #require(try CommandLine.json(outcome)["regions"] as? [[String: Any]])
+      let sheet = try RasterImage(contentsOf: path)
+      let sides = try regions.map { try #require($0["width"] as? Int) }
+      let step = 2 * (try #require(sides.max())) + 6
+      #expect(sheet.sizeText == "\(4 * step - 6)×\(regions.count * step - 6)")
+      func panel(_ row: Int, _ column: Int) -> RasterImage {
+        sheet.cropped(
+          x: column * step, y: row * step, width: 2 * sides[row], height: 2 * sides[row])
+      }
+      for (row, region) in regions.enumerated() {
+        let name = try #require(region["image"] as? String)
+        let (x, y) = (try #require(region["x"] as? Int), try #require(region["y"] as? Int))
+        let original = try RasterImage(contentsOf: "\(set)/HR/\(name).png").cropped(
+          x: x, y: y, width: sides[row], height: sides[row])
+        let shown = panel(row, 0)
+        func pixel(_ image: RasterImage, _ x: Int, _ y: Int) -> [UInt16] {
+          let start = (y * image.width + x) * image.channelCount
+          let samples = image.samples[start..<start + image.colorChannelCount]
+          return samples.count == 3
+            ? Array(samples) : [UInt16](repeating: samples[start], count: 3)
+        }
+        for y in 0..<shown.height {
+          for x in 0..<shown.width where pixel(shown, x, y) != pixel(original, x / 2, y / 2) {
+            Issue.record("\(name): pixel \(x), \(y) is not the original's")
+            return
+          }
+        }
+        // A pixel of the low-resolution image covers four by four; results have no such squares.
+        let low = panel(row, 1)
+        let corners = (0..<low.height).allSatisfy { y in
+          (0..<low.width).allSatisfy { pixel(low, $0, y) == pixel(low, $0 / 4 * 4, y / 4 * 4) }
+        }
+        #expect(corners)
+        #expect(Set([0, 1, 2, 3].map { panel(row, $0) }).count == 4)
+      }
+      let again = try evaluate()
+      #expect(again.exitCode == 2)
+      #expect(again.standardError.contains("exists"), "\(again.standardError)")
+      #expect(try evaluate("--force", "--quiet").exitCode == 0)
+      #expect(try RasterImage(contentsOf: path) == sheet)
+    }
+  }
+
   @Test func againstOptionSelectsReference() throws {
     try Self.withDataSet { folder, set in
       let copy = folder.appending("copy.pth")
@@ -226,6 +284,9 @@ import Testing
     ["evaluate", "m.pth", "--dataset", "d", "--scale", "0"],
     ["evaluate", "m.pth", "--dataset", "d", "--max-loss", "1"],
     ["evaluate", "m.pth", "n.pth", "--dataset", "d", "--max-loss", "nan"],
+    ["evaluate", "m.pth", "--dataset", "d", "--comparison", "worst.gif"],
+    ["evaluate", "--dataset", "d", "--scale", "2", "--comparison", "worst.png"],
+    ["evaluate", "m.pth", "--dataset", "d", "--force"],
   ])
   func wrongUsageExitsWith64(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)

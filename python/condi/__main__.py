@@ -1,4 +1,4 @@
-"""python -m condi {list,verify,dump} FILE"""
+"""The commands of `python -m condi`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,50 @@ import json
 import os
 import sys
 import zlib
+from typing import NoReturn
 
-from . import PackedError, PackedFile
+from . import (
+    PackedError,
+    PackedFile,
+    ProgramError,
+    ProgramNotFound,
+    ProgressLine,
+    __version__,
+    find_program,
+    program_version,
+)
 from . import open as open_packed
+from .progress import stepwise
+
+DESCRIPTION = "Reads packed low-bit model files (.condi) with NumPy alone."
+HELP = """\
+examples:
+  python -m condi list model.condi
+  python -m condi verify model.condi && echo whole
+  python -m condi dump model.condi > tensors.json
+
+Nothing that is in a file is executed. Reports go to standard output, messages and a progress
+line, on a terminal, to standard error. In Python:
+
+  weights = condi.load("model.condi", "*.weight")             NumPy arrays by name
+  made = condi.convert("model.pth", "model.condi", bits=2)    calls the program condi-convert
+  condi.torch.load_into(module, "model.condi")                a PyTorch module's weights
+
+exit codes:
+  0 success, 1 the file is damaged, 2 it cannot be opened, 64 wrong usage, 141 nobody read
+  the report to its end
+
+environment:
+  CONDI_CONVERT  the program that Python functions call, in place of the one on PATH
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage has an exit code of its own, as in condi-convert."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(64, f"{self.prog}: {message}\n")
 
 
 def list_tensors(file: PackedFile) -> None:
@@ -31,26 +72,66 @@ def list_tensors(file: PackedFile) -> None:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
 
 
+def verify(file: PackedFile, path: str) -> None:
+    with ProgressLine("verifying") as progress:
+        file.verify(progress)
+    print(f"{path}: {len(file.names)} tensors, whole", file=sys.stderr)
+
+
 def dump(file: PackedFile) -> None:
     """One object: each tensor's type, shape, and CRC-32 of its logical bytes."""
-    content = {
-        name: {
-            "elementType": file.element_type(name),
-            "shape": list(file.shape(name)),
-            "crc32": zlib.crc32(file.logical_bytes(name)),
+    with ProgressLine("reading") as progress:
+        content = {
+            name: {
+                "elementType": file.element_type(name),
+                "shape": list(file.shape(name)),
+                "crc32": zlib.crc32(file.logical_bytes(name)),
+            }
+            for name in stepwise(file.names, file.stored_byte_count, progress)
         }
-        for name in file.names
-    }
     json.dump(content, sys.stdout, ensure_ascii=False, indent=1)
     print()
 
 
+def versions() -> str:
+    """This package's version, and that of the program that it calls."""
+    try:
+        program = f"condi-convert {program_version()} ({find_program()})"
+    except ProgramNotFound:
+        program = "condi-convert is not installed"
+    except (OSError, ProgramError) as error:
+        program = f"condi-convert does not run: {error}"
+    return f"condi {__version__}\n{program}"
+
+
+def parser() -> Parser:
+    top = Parser(
+        prog="python -m condi",
+        description=DESCRIPTION,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="show the versions of package and program")
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for name, what in (
+        ("list", "show names, types, shapes, encodings, bits and bytes of all tensors"),
+        ("verify", "check every byte of the file"),
+        ("dump", "print type, shape and CRC-32 of every tensor as JSON"),
+    ):
+        command = commands.add_parser(name, help=what, description=what.capitalize() + ".")
+        command.add_argument("file", metavar="FILE", help="a packed file")
+    return top
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0: done, 1: the file is not whole, 2: it cannot be opened; 141: the reader left."""
-    parser = argparse.ArgumentParser(prog="python -m condi", description="Reads packed models.")
-    parser.add_argument("command", choices=("list", "verify", "dump"))
-    parser.add_argument("file", metavar="FILE")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
+    if options.version:
+        print(versions())
+        return 0
+    if options.command is None:
+        parser().print_help()
+        return 0
     try:
         with open_packed(options.file) as file:
             match options.command:
@@ -59,8 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
                 case "dump":
                     dump(file)
                 case "verify":
-                    file.verify()
-                    print(f"{options.file}: {len(file.names)} tensors, whole", file=sys.stderr)
+                    verify(file, options.file)
             sys.stdout.flush()
     except PackedError as error:
         print(f"{options.file}: {error}", file=sys.stderr)

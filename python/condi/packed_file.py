@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from . import encodings, header, prologue, strict_json, streams, values
 from .errors import PackedError
 from .header import Record
+from .progress import Progress, stepwise
 
 ALIGNMENT = 64
 ALIGNED_FROM = 4096
@@ -20,6 +23,30 @@ ALIGNED_FROM = 4096
 def open(path: str | os.PathLike[str]) -> PackedFile:  # noqa: A001: as in gzip and wave.
     """Opens a packed file and checks its prologue, header and layout; no tensor is read."""
     return PackedFile(path)
+
+
+def load(
+    path: str | os.PathLike[str],
+    patterns: str | Iterable[str] = "*",
+    *,
+    rounded: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, np.ndarray]:
+    """The tensors of a packed file whose names match a pattern, by name, as `PackedFile.tensor` gives them.
+
+    Patterns are those of `fnmatch`, such as `*.qkv.weight`, and tell upper from lower case; one that
+    matches nothing is a `PackedError`. `progress` is called with bytes of the file.
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    with open(path) as file:
+        for pattern in patterns:
+            if pattern != "*" and not any(fnmatchcase(name, pattern) for name in file.names):
+                raise PackedError(f"no tensor's name matches '{pattern}'")
+        names = [n for n in file.names if any(fnmatchcase(n, pattern) for pattern in patterns)]
+        return {
+            name: file.tensor(name, rounded=rounded)
+            for name in stepwise(names, file.stored_byte_count, progress)
+        }
 
 
 class PackedFile:
@@ -93,6 +120,10 @@ class PackedFile:
     def shape(self, name: str) -> tuple[int, ...]:
         return self.record(name).shape
 
+    def stored_byte_count(self, name: str) -> int:
+        """The bytes that the tensor takes in the file; names that share a record each count them."""
+        return self.record(name).byte_count
+
     def tensor(self, name: str, *, rounded: bool = True) -> np.ndarray:
         """The tensor in its shape, dequantized, after every check of its record.
 
@@ -128,12 +159,15 @@ class PackedFile:
             return content.tobytes()
         return self.tensor(name).tobytes()
 
-    def verify(self) -> None:
-        """Checks every byte of the file; raises `PackedError` at the first that is wrong."""
+    def verify(self, progress: Progress | None = None) -> None:
+        """Checks every byte of the file; raises `PackedError` at the first that is wrong.
+
+        `progress` is called with bytes of tensors, after each.
+        """
         for start, end in self._paddings:
             if self._bytes[start:end].any():
                 raise PackedError(f"padding at {start}..<{end} is not zero")
-        for record in self._header.records:
+        for record in stepwise(self._header.records, lambda each: each.byte_count, progress):
             encodings.check(record, self._content(record))
         _ = self.values
 

@@ -26,12 +26,17 @@ which the method `best` makes use of:
 
     with Recorder(model, quantizers={2: recorder.bounds(2)}) as second, torch.no_grad():
         ...
+
+`record` does both runs in one call, for batches that can be gone through twice:
+
+    condi.recorder.record(model, batches, bits=2).save("stats.calib.npz")
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +44,7 @@ import numpy as np
 import torch
 
 from condi.header import group_size
+from condi.progress import Progress
 
 VERSION = 2
 BIN_COUNT = 2048
@@ -389,3 +395,41 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def record(
+    model: torch.nn.Module,
+    batches: Iterable[Any],
+    *,
+    bits: int | None = None,
+    forward: Callable[[Any], Any] | None = None,
+    layers: Iterable[str] | None = None,
+    scaling: str = "group:16",
+    progress: Progress | None = None,
+) -> Recorder:
+    """Runs the model on every batch, without gradients, and returns what was recorded.
+
+    With `bits`, all batches run twice: the second time quantized inputs are recorded as well, which the method
+    `best` makes use of at so many bits. A `DataLoader` may be given as it is, an iterator only without
+    `bits`. `forward` is called with each batch in place of the model, for batches that are not its one
+    argument. `layers` and `scaling` are as for `Recorder`; `progress` is called with batches, of all runs,
+    and a total of 0 where their number is not known.
+    """
+    if bits is not None and iter(batches) is batches:
+        raise ValueError("with 'bits' batches run twice, and an iterator has them once; give a list")
+    chosen = None if layers is None else list(layers)
+    total = length_hint(batches) * (1 if bits is None else 2)
+    done = 0
+
+    def run(quantizers: Mapping[int, Mapping[str, Bounds]] | None) -> Recorder:
+        nonlocal done
+        with Recorder(model, chosen, quantizers, scaling) as recorder, torch.no_grad():
+            for batch in batches:
+                (model if forward is None else forward)(batch)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        return recorder
+
+    recorder = run(None)
+    return recorder if bits is None else run({bits: recorder.bounds(bits)})

@@ -17,6 +17,7 @@ import torch
 from .errors import PackedError
 from .packed_file import PackedFile
 from .packed_file import open as open_packed
+from .progress import Progress, stepwise
 
 # Types that NumPy has no name for: their bits in a NumPy type that torch takes, and torch's type.
 _BITS: dict[str, tuple[str, torch.dtype]] = {
@@ -61,13 +62,18 @@ class ActivationsNotQuantized(UserWarning):
 
 
 def state_dict(
-    source: PackedFile | str | os.PathLike[str], *, prefix: str = "", rounded: bool = True
+    source: PackedFile | str | os.PathLike[str],
+    *,
+    prefix: str = "",
+    rounded: bool = True,
+    progress: Progress | None = None,
 ) -> dict[str, torch.Tensor]:
     """All tensors by name, dequantized, for loaders that find out the network from its tensors.
 
     With a `prefix`, such as `params_ema.`, only the names that begin so, without it; no such name
     is a `PackedError`. `rounded` is as for `PackedFile.tensor`. Warns `ActivationsNotQuantized` if the
-    file has quantizers of activations, which `PackedFile.activations` lists.
+    file has quantizers of activations, which `PackedFile.activations` lists. `progress` is called with
+    bytes of the file.
 
         model = spandrel.ModelLoader().load_from_state_dict(condi.torch.state_dict("model.condi"))
     """
@@ -76,7 +82,10 @@ def state_dict(
         if prefix and not names:
             raise PackedError(f"no tensor's name begins with '{prefix}'")
         _warn_of_activations(file)
-        return {name.removeprefix(prefix): tensor(file, name, rounded=rounded) for name in names}
+        return {
+            name.removeprefix(prefix): tensor(file, name, rounded=rounded)
+            for name in stepwise(names, file.stored_byte_count, progress)
+        }
 
 
 @contextmanager
@@ -104,6 +113,7 @@ def load_into(
     source: PackedFile | str | os.PathLike[str],
     *,
     strict: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[list[str], list[str]]:
     """Copies a packed model's tensors into a module's parameters and buffers of the same names.
 
@@ -113,7 +123,8 @@ def load_into(
 
     Returns the names that only the module has and those that only the file has. With `strict`,
     either is a `PackedError`; shapes that differ always are. Warns `ActivationsNotQuantized` if the
-    file has quantizers of activations, which the module does not apply.
+    file has quantizers of activations, which the module does not apply. `progress` is called with bytes of
+    the file.
     """
     with _opened(source) as file:
         targets = module.state_dict()
@@ -133,7 +144,7 @@ def load_into(
                 )
         _warn_of_activations(file)
         with torch.no_grad():
-            for name in shared:
+            for name in stepwise(shared, file.stored_byte_count, progress):
                 # state_dict's tensors share the module's memory.
                 targets[name].copy_(tensor(file, name, rounded=False))
         return missing, unexpected

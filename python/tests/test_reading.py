@@ -51,6 +51,26 @@ def test_every_encoding(opened):
         assert file.tensor(name).tobytes() == file.logical_bytes(name)
 
 
+def test_load_takes_names_by_pattern(tmp_path: Path):
+    path = tmp_path / "model.condi"
+    path.write_bytes(everything().bytes())
+    seen: list[tuple[int, int]] = []
+    tensors = condi.load(path, progress=lambda *reached: seen.append(reached))
+    with condi.open(path) as file:
+        assert list(tensors) == file.names
+        for name in file.names:
+            np.testing.assert_array_equal(tensors[name], file.tensor(name))
+        total = sum(map(file.stored_byte_count, file.names))
+        assert len(seen) == len(file.names) and seen[-1] == (total, total)
+        assert seen == sorted(seen)
+        checked: list[tuple[int, int]] = []
+        file.verify(progress=lambda *reached: checked.append(reached))
+        assert checked[-1][0] == checked[-1][1] > 0
+    assert list(condi.load(path, ["t*", "r?w"])) == ["raw", "tied"]
+    with pytest.raises(condi.PackedError, match="no tensor's name matches 'T\\*'"):
+        condi.load(path, ["raw", "T*"])
+
+
 def test_edits(opened):
     builder = everything()
     assert opened(builder).edits == {}

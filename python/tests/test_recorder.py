@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from condi.recorder import BIN_COUNT, Histogram, Recorder, Site  # noqa: E402
+from condi.recorder import record as record_in_one_call  # noqa: E402
 
 
 def batches():
@@ -35,6 +36,33 @@ def test_moments_are_those_of_all_rows(tmp_path):
             arrays["0.input/second_moment"], rows.T @ rows / len(rows), rtol=1e-12
         )
         assert arrays["2.input/mean"].shape == (4,)
+
+
+def test_one_call_records_both_runs():
+    model, first = record()
+    with Recorder(model, quantizers={2: first.bounds(2)}) as second, torch.no_grad():
+        for batch in batches():
+            model(batch)
+    seen = []
+    one = record_in_one_call(
+        model, batches(), bits=2, progress=lambda *reached: seen.append(reached))
+    assert seen == [(done, 8) for done in range(1, 9)]
+    assert one.sites.keys() == second.sites.keys() and one.sites
+    for name, site in one.sites.items():
+        expected = second.sites[name].arrays()
+        assert site.arrays().keys() == expected.keys()
+        for field, array in site.arrays().items():
+            np.testing.assert_array_equal(array, expected[field])
+    assert not model[0]._forward_pre_hooks
+    pairs = [(batch, "label") for batch in batches()]
+    seen.clear()
+    fed = record_in_one_call(
+        model, iter(pairs), forward=lambda pair: model(pair[0]),
+        progress=lambda *reached: seen.append(reached))  # fmt: skip
+    assert fed.sites["0.input"].row_count == one.sites["0.input"].row_count
+    assert seen[-1][0] == 4
+    with pytest.raises(ValueError, match="an iterator has them once"):
+        record_in_one_call(model, iter(pairs), bits=2)
 
 
 def test_row_histograms_hold_the_squared_magnitudes_of_rows():

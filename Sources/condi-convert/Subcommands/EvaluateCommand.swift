@@ -1,5 +1,6 @@
 import ArgumentParser
 import Imaging
+import Storage
 import SuperResolution
 
 struct EvaluateCommand: DocumentedCommand {
@@ -13,6 +14,8 @@ struct EvaluateCommand: DocumentedCommand {
         + "  --max-loss 1",
       "condi-convert evaluate model.pth 2bit.condi --dataset Set5 \\\n"
         + "  --format html > set5.html",
+      "condi-convert evaluate 2bit.condi --against model.pth --dataset Set5 \\\n"
+        + "  --comparison worst.png",
       "condi-convert evaluate denoise.pth --dataset photos/ --degraded noisy/",
       "condi-convert evaluate --dataset Set5 --scale 2",
     ],
@@ -63,6 +66,17 @@ struct EvaluateCommand: DocumentedCommand {
         + "whole numbers; for comparison."))
   var float = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Also write the regions where the last model does worst as one image, one per row: high and low "
+        + "resolution, bicubic and the models side by side. Its name ends in "
+        + "\(ImageFormat.extensionList).",
+      valueName: "file"), completion: .file())
+  var comparison: String?
+
+  @Flag(help: "Replace an existing file of --comparison.")
+  var force = false
+
   @OptionGroup(title: "Report") var report: ReportOptions
   @OptionGroup(title: "Running") var common: CommonOptions
 
@@ -77,6 +91,15 @@ struct EvaluateCommand: DocumentedCommand {
       throw ValidationError("'bicubic' is always measured; name only models")
     }
     if Set(models).count < models.count { throw ValidationError("a model is named twice") }
+    if let comparison {
+      guard ImageFormat(path: comparison) != nil else {
+        throw ValidationError("'\(comparison)' must end in \(ImageFormat.extensionList)")
+      }
+      guard !paths.isEmpty else { throw ValidationError("--comparison needs a model") }
+    }
+    guard comparison != nil || !force else {
+      throw ValidationError("--force is for --comparison")
+    }
     if let maxLoss {
       guard maxLoss.isFinite else { throw ValidationError("--max-loss takes a number of dB") }
       guard paths.count > 1 || against == UpscalerArgument.bicubic else {
@@ -95,6 +118,7 @@ struct EvaluateCommand: DocumentedCommand {
   }
 
   func run() throws {
+    if let comparison { try OutputDestination.check(comparison, replacesExisting: force) }
     let names = names(of: paths)
     let methods = try zip(paths, names).map { path, name in
       let (network, _, byteCount) = try UpscalerArgument.open(
@@ -111,10 +135,26 @@ struct EvaluateCommand: DocumentedCommand {
       reference: reference)
     let bar = ProgressBar("evaluating", isQuiet: common.quiet)
     let evaluated = try evaluation.run { bar.reach(share: $0) }
+    if let comparison { try write(evaluated, to: comparison) }
     try report.print(evaluated)
     let objections = maxLoss.map { evaluated.objections(toLossesAbove: $0) } ?? []
     for (name, reason) in objections { Console.note("\(name) \(reason)", unless: common.quiet) }
     if !objections.isEmpty { throw Outcome.finding }
+  }
+
+  /// Writes the worst regions as one image.
+  private func write(_ evaluated: EvaluationReport, to path: String) throws {
+    guard let image = evaluated.comparisonImage, let format = ImageFormat(path: path) else {
+      return
+    }
+    try locatingErrors(path: path) {
+      var writer = try AtomicFileWriter(path: path, replacesExisting: force)
+      try writer.append(image.encoded(as: format))
+      try writer.finish()
+    }
+    Console.note(
+      "wrote \(path), from left to right: "
+        + evaluated.comparisonColumns.joined(separator: ", "), unless: common.quiet)
   }
 
   /// Returns the files' names without folder and extension, or their paths if the names are

@@ -95,7 +95,7 @@ import Testing
         (["convert", model, folder.appending("no/out.condi")], "no'; make it first"),
         (["convert", model, folder.appending("out.npz"), "--drop", "params.layer.*"], closest),
         (
-          ["convert", model, folder.appending("out.npz"), "--cast", "*.wieght=bf16"],
+          ["convert", model, folder.appending("out.npz"), "--cast", "*.wight=bf16"],
           "; the closest is '"
         ),
         (

@@ -61,8 +61,8 @@ import Testing
   @Test(arguments: [
     ("layer.0.*", "; the closest is 'layers.0.qkv.weight'"),
     ("*.qvk.weight", "; the closest is 'layers.0.qkv.weight'"),
-    ("{head,layers.0.qkv.weigth}", "; the closest is 'layers.0.qkv.weight'"),
-    ("*.wieght", "; the closest is 'layers.0.qkv.weight'"),
+    ("{*.kv,*.v}.weights", "; the closest is 'layers.0.qkv.weight'"),
+    ("*.wight", "; the closest is 'layers.0.qkv.weight'"),
     ("norm?.bias", "; the closest is 'norm.bias'"), ("nothing*", ""), ("z", ""),
   ])
   func misspeltPatternsNameTheClosest(_ pattern: String, suggestion: String) throws {

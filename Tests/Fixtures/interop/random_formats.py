@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import logging
 import os
 import random
 import shutil
@@ -543,6 +544,8 @@ def main() -> int:
     parser.add_argument("--only", choices=list(MAKERS), action="append")
     parser.add_argument("--keep", type=Path, help="a folder for the files that failed")
     arguments = parser.parse_args()
+    # A model of one tensor is not split.
+    logging.getLogger("gguf").setLevel(logging.ERROR)
     names = arguments.only or list(MAKERS)
     counts: collections.Counter[str] = collections.Counter()
     problems = 0

@@ -43,9 +43,8 @@ import Testing
   }
 
   @Test func outlierRowsBeyondListedOnesAreCounted() throws {
-    let values = (0..<40).flatMap { row in
-      (0..<40).map { row == $0 ? (row < 10 ? 100 + Float(row) : 1) : Float(0) }
-    }
+    var values = [Float](repeating: 0, count: 40 * 40)
+    for row in 0..<40 { values[41 * row] = row < 10 ? 100 + Float(row) : 1 }
     let report = try ModelReport(
       archive: TensorArchive(["a.weight": try .float32([40, 40], values)]), file: "model.pth")
     let layer = try layer("a.weight", in: report)

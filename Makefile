@@ -133,6 +133,8 @@ interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/convert_and_check.py --require $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/random_checkpoints.py $(BIN) \
 	  --count $(or $(INTEROP_COUNT),100)
+	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/random_formats.py $(BIN) \
+	  --count $(or $(INTEROP_COUNT),40)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_exports.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_networks.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_loaders.py $(BIN)

@@ -128,7 +128,11 @@ let package = Package(
       name: "training-benchmark", dependencies: ["Formats", "Imaging", "SuperResolution"],
       path: "Benchmarks/Training"),
     .target(
-      name: "FuzzTargets", dependencies: ["Storage", "Formats", "Imaging"],
+      name: "FuzzTargets",
+      dependencies: [
+        "Storage", "Formats", "Imaging", "Inspect", "Reports",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
       path: "Fuzz/Targets"),
     // Kernels for AVX-512 on processors without it, by Debian's libsimde-dev.
     .target(

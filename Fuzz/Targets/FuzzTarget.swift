@@ -52,6 +52,7 @@ public struct FuzzTarget: Sendable {
         let again = try ArchiveEdits(parsing: &written)
         precondition(again == edits)
       },
+      FuzzTarget(name: "trajectory") { try Trajectory.follow($0) },
       FuzzTarget(name: "any") { bytes in
         let file = InputFile(bytes, path: "input")
         for format in FormatRegistry.standard.formats { _ = format.recognizes(file) }

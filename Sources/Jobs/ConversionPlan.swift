@@ -58,9 +58,15 @@ package struct ConversionPlan: Sendable {
   /// - Throws: `ModelError` when the file cannot be read or is not a plan.
   package init(contentsOf path: String) throws {
     self = try locatingErrors(path: path) {
-      let file = try InputFile(path: path, access: .read)
+      let file: InputFile
+      do { file = try InputFile(path: path, access: .read) } catch let error as ModelError {
+        throw error.offering(.plan)
+      }
       let text = try file.bytes(at: 0, count: file.byteCount, purpose: "the plan")
-      return try ConversionPlan(parsing: JSONDocument.parse(text))
+      guard let json = try? JSONDocument.parse(text) else {
+        throw ModelError.malformed("it is not a plan").offering(.plan)
+      }
+      return try ConversionPlan(parsing: json)
     }
   }
 

@@ -98,3 +98,8 @@ package enum ReportCell: Hashable, Sendable {
   package init(_ value: Int?) { self = value.map(Self.integer) ?? .empty }
   package init(_ value: String?) { self = value.map(Self.text) ?? .empty }
 }
+
+extension [ReportTable] {
+  /// The tables that have rows.
+  package var withRows: [ReportTable] { filter { !$0.rows.isEmpty } }
+}

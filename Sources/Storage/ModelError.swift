@@ -53,6 +53,20 @@ public struct ModelError: Error, Hashable, Sendable {
     case jobs
     /// Quantizing without learning.
     case noLearning
+    /// Making a damaged file again from what it was packed from.
+    case source
+    /// Planning a conversion.
+    case plan
+    /// Recording statistics of activations.
+    case calibration
+    /// Naming the configuration.
+    case configuration
+    /// Examining what loading would run.
+    case audit
+    /// Asking for the networks that can be run.
+    case networks
+    /// Exporting to ONNX.
+    case onnx
   }
 
   /// What is wrong; the other members say where.

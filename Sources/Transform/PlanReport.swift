@@ -24,6 +24,8 @@ package struct PlanReport: Codable, Hashable, Sendable {
   package var unread: [UnreadEntry]?
   /// The groups of stored tensors in the input; `nil` if there are none.
   package var groups: [TensorGroup]?
+  /// What is renamed, left out and cast before packing; `nil` without such edits.
+  package var edits: EditReport?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [Layer]
   /// All other tensors, in the same order.

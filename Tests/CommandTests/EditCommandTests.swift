@@ -86,6 +86,72 @@ import Testing
     }
   }
 
+  /// A dry run lists the edits that packing and other conversions then make.
+  @Test(arguments: ["condi", "safetensors"])
+  func dryRunsListTheEdits(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.\(suffix)")
+      let command =
+        ["convert", CommandLine.checkpoint, output, "--root", "params", "--format", "json"]
+        + Self.edits
+      let planned = try CommandLine.succeedAll(command + ["--dry-run"])
+      #expect(!FileManager.default.fileExists(atPath: output))
+      try Schema.expectValid(
+        [planned.standardOutput], suffix == "condi" ? "plan-report" : "conversion-report")
+      let made = try CommandLine.succeedAll(command)
+      func edits(_ outcome: BuiltProgram.Outcome) throws -> NSDictionary {
+        try #require(try CommandLine.json(outcome)["edits"] as? NSDictionary)
+      }
+      #expect(try edits(planned) == edits(made))
+      #expect(try !(edits(planned)["renamed"] as? [Any] ?? []).isEmpty)
+      let text = try CommandLine.succeedAll(command + ["--dry-run", "--format", "text"])
+      #expect(text.standardOutput.contains("Nothing was written."))
+      #expect(text.standardOutput.contains("Cast tensors"))
+    }
+  }
+
+  /// 'condition' makes the edits on the way to its output; its other options see the input's names.
+  @Test func conditioningMakesTheEdits() throws {
+    try withTemporaryFolder { folder in
+      let (plain, output) = (folder.appending("plain.pth"), folder.appending("out.pth"))
+      let command = ["condition", CommandLine.checkpoint, "--iterations", "2", "--format", "json"]
+      try CommandLine.succeedAll(command + [plain])
+      let outcome = try CommandLine.succeedAll(
+        command + [
+          output, "--root", "params", "--rename", "^params\\.=", "--cast", "*.weight=bf16",
+        ])
+      try Schema.expectValid([outcome.standardOutput], "condition-report")
+      let edits = try #require(try CommandLine.json(outcome)["edits"] as? [String: Any])
+      #expect(edits["overflowCount"] as? Int == 0)
+      let same = try CommandLine.run(
+        "diff", plain, output, "--map", "^params\\.=", "--any-type", "--tolerance", "0.01")
+      #expect(same.exitCode == 0, "\(same.standardOutput)")
+      let mistake = try BuiltProgram().run(
+        ["condition", CommandLine.checkpoint, output, "--force", "--drop", "nothing.*"])
+      #expect(mistake.exitCode == 2)
+      #expect(mistake.standardError.contains("'nothing.*'"))
+    }
+  }
+
+  /// A packed file is compared with its source as it was packed, and other files as they are.
+  @Test func comparisonsMakeRecordedEdits() throws {
+    try withTemporaryFolder { folder in
+      let (packed, unpacked) = (folder.appending("a.condi"), folder.appending("a.pth"))
+      try CommandLine.succeedAll(
+        ["convert", CommandLine.checkpoint, packed, "--recipe", "keep-all"] + Self.edits)
+      try CommandLine.succeed("unpack", packed, unpacked)
+      for pair in [[CommandLine.checkpoint, packed], [packed, CommandLine.checkpoint]] {
+        let same = try BuiltProgram().run(["diff"] + pair)
+        #expect(same.exitCode == 0, "\(same.standardOutput)\(same.standardError)")
+        #expect(same.standardError.contains("casting as \(packed) records; --stored does not"))
+        #expect(try BuiltProgram().run(["diff", "--stored"] + pair).exitCode == 1)
+      }
+      let unchanged = try BuiltProgram().run(["diff", unpacked, packed])
+      #expect(unchanged.exitCode == 0, "\(unchanged.standardOutput)")
+      #expect(!unchanged.standardError.contains("records"))
+    }
+  }
+
   /// Jobs make the same bytes as one process.
   @Test(arguments: ["condi", "safetensors"])
   func jobsMakeTheSameBytes(_ suffix: String) throws {

@@ -304,7 +304,7 @@ import Testing
       #expect(
         missing.standardError
           == "condi-convert: \(CommandLine.checkpoint): expected config.json beside it, found "
-          + "none\n")
+          + "none; --config names one elsewhere\n")
       #expect(try folder.names().isEmpty)
     }
   }

@@ -75,6 +75,64 @@ import Testing
     }
   }
 
+  /// Errors that have a way out say it: an option, a command, or a name that was misspelt.
+  @Test func errorsNameTheWayOut() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let (text, damaged, cut, output) = (
+        folder.appending("note.txt"), folder.appending("damaged.condi"),
+        folder.appending("cut.condi"), folder.appending("out.condi")
+      )
+      try Data("hello".utf8).write(to: URL(filePath: text))
+      try CommandLine.copy(packed, to: damaged) { $0[3000] ^= 1 }
+      try Data(contentsOf: URL(filePath: packed)).prefix(5000).write(to: URL(filePath: cut))
+      let (model, other) = (
+        CommandLine.checkpoint, try PackageFolder.fixture("gguf/alignment.gguf")
+      )
+      let restores = "; 'repair' restores it from what it was packed from"
+      let closest = "; the closest is 'params.layers."
+      let cases: [([String], String)] = [
+        (["convert", text, output], "; 'inspect --help' names the formats"),
+        (["convert", model, folder.appending("no/out.condi")], "no'; make it first"),
+        (["convert", model, folder.appending("out.npz"), "--drop", "params.layer.*"], closest),
+        (
+          ["convert", model, folder.appending("out.npz"), "--cast", "*.wight=bf16"],
+          "; the closest is '"
+        ),
+        (
+          ["convert", model, folder.appending("out.npz"), "--rename", "foo=bar"],
+          "that 'foo' changes, found names such as 'params."
+        ),
+        (["convert", model, output, "--keep", "layer.0.*"], "; the closest is 'layers.0."),
+        (["inspect", model, "--layers", "params.layer.*"], closest),
+        (["inspect", model, "--fail-if", "condition > 1 on params.layer.*"], closest),
+        (["convert", model, output, "--calibration", model], "; 'calibrate' writes one"),
+        (["convert", model, folder.appending("out.onnx")], "from a packed file or a network"),
+        (["verify", damaged], restores), (["verify", cut], restores),
+        (["unpack", damaged, folder.appending("out.pth")], restores),
+        (["unpack", cut, folder.appending("out.pth")], restores),
+        (["inspect", damaged], restores),
+        (["verify", model], "; 'inspect' and 'audit' look at others"),
+        (["upscale", other, "x.png", "y.png"], "; 'upscale --help' names the networks"),
+        (["export", model, folder.appending("out.param")], "; onnx takes it"),
+        (["import", model, output, "--from", "gptq"], "; --config names one elsewhere"),
+        (["run", packed, "--job", "1/2"], "it is not a plan; 'plan' writes one"),
+        (["finish", folder.appending("no.json")], "; 'plan' writes one"),
+        (
+          ["inspect", try PackageFolder.fixture("torch/calls_eval.pth")],
+          "; 'audit' lists what loading it would run"
+        ),
+      ]
+      for (arguments, wayOut) in cases {
+        let outcome = try BuiltProgram().run(arguments + ["--quiet"])
+        #expect([2, 64].contains(outcome.exitCode), "\(arguments)")
+        #expect(outcome.standardError.contains(wayOut), "\(outcome.standardError)")
+      }
+      for (command, name) in [("inspect", "GGUF"), ("upscale", "SwinIR")] {
+        #expect(try CommandLine.succeed(command, "--help").standardOutput.contains(name))
+      }
+    }
+  }
+
   @Test func outputIsReplacedOnlyWithForce() throws {
     try CommandLine.withPackedExample { folder, packed in
       let before = try Data(contentsOf: URL(filePath: packed))

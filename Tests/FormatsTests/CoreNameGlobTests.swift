@@ -57,4 +57,17 @@ import Testing
       try names.matching([NameGlob("a.*"), NameGlob("c.*")])
     }
   }
+
+  @Test(arguments: [
+    ("layer.0.*", "; the closest is 'layers.0.qkv.weight'"),
+    ("*.qvk.weight", "; the closest is 'layers.0.qkv.weight'"),
+    ("{*.kv,*.v}.weights", "; the closest is 'layers.0.qkv.weight'"),
+    ("*.wight", "; the closest is 'layers.0.qkv.weight'"),
+    ("norm?.bias", "; the closest is 'norm.bias'"), ("nothing*", ""), ("z", ""),
+  ])
+  func misspeltPatternsNameTheClosest(_ pattern: String, suggestion: String) throws {
+    let names = ["layers.0.qkv.weight", "norm.bias"]
+    #expect(try NameGlob(pattern).suggestion(among: names) == suggestion)
+    #expect(try NameGlob(pattern).suggestion(among: []).isEmpty)
+  }
 }

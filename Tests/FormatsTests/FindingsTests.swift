@@ -23,6 +23,13 @@ import Testing
     var inputs = files.sorted().compactMap {
       FileManager.default.contents(atPath: "\(folder)/\($0)")
     }
+    let fixtures = PackageFolder.root.appending(path: "Tests/Fixtures/\(name)").path
+    if ["edits", "statement", "trajectory"].contains(name) {
+      let names = try FileManager.default.contentsOfDirectory(atPath: fixtures)
+      inputs += names.sorted().compactMap {
+        FileManager.default.contents(atPath: "\(fixtures)/\($0)")
+      }
+    }
     inputs += [Data(), Data([0]), Data("{}".utf8), Data([0x80, 2, 0x7D, 0x2E])]
     for input in inputs {
       do { try target.run(SharedBytes(input)) } catch is ModelError { continue }

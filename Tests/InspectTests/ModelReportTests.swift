@@ -42,6 +42,20 @@ import Testing
     #expect(layer.singularValues == nil)
   }
 
+  @Test func outlierRowsBeyondListedOnesAreCounted() throws {
+    var values = [Float](repeating: 0, count: 40 * 40)
+    for row in 0..<40 { values[41 * row] = row < 10 ? 100 + Float(row) : 1 }
+    let report = try ModelReport(
+      archive: TensorArchive(["a.weight": try .float32([40, 40], values)]), file: "model.pth")
+    let layer = try layer("a.weight", in: report)
+    #expect(layer.outlierOutputs?.map(\.index) == [9, 8, 7, 6, 5, 4, 3, 2])
+    #expect(layer.outlierOutputCount == 10)
+    let table = try #require(report.document.tables.first { $0.title == "Outlier channels" })
+    #expect(table.rows.map { $0[2] } == [.integer(10)])
+    guard case .text(let list) = table.rows[0][3] else { throw ModelError("no list") }
+    #expect(list.hasPrefix("9 (109") && list.hasSuffix("×), …"), "\(list)")
+  }
+
   @Test func rankDeficientMatrixHasInfiniteCondition() throws {
     let report = try report()
     let layer = try layer("singular.weight", in: report)

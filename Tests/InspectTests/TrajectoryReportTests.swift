@@ -34,6 +34,36 @@ import Testing
     #expect(try steps("s_99999999999999999999.pth", "s_1.pth") == [1, 2])
   }
 
+  @Test(arguments: [-1, Int.min, 1 << 53, Int.max])
+  func countersThatNoPlotCanPlaceAreNoSteps(_ counter: Int) throws {
+    #expect(try steps("b_7.pth", "a_3.pth", counters: [counter, 5]) == [7, 3])
+    #expect(try steps("b_7.pth", "a_3.pth", counters: [(1 << 53) - 1, 5]) == [(1 << 53) - 1, 5])
+  }
+
+  /// Names that mean something to a terminal, a browser or a spreadsheet, and infinite numbers.
+  @Test func hostileNamesAreEscaped() throws {
+    let names = ["<script>alert(1)</script>", "=HYPERLINK(1)", "a\u{1B}[2J\nb"]
+    let models = try names.indices.map { index in
+      var archive = TensorArchive()
+      for name in names {
+        archive.tensors[name] = try .diagonal([1, Float(index)], rows: 2, columns: 2)
+      }
+      return try ModelReport(archive: archive, file: names[index])
+    }
+    let report = TrajectoryReport(
+      models, steps: TrajectoryReport.steps(of: models.map { ($0.file, TensorArchive()) }))
+    #expect(report.steps.map(\.number) == [1, 2, 3])
+    #expect(report.layers.map(\.conditionNumbers) == .init(repeating: [.infinity, 1, 2], count: 3))
+    for format in ReportFormat.allCases {
+      let text = try report.rendered(as: format)
+      #expect(!text.contains("\u{1B}"), "\(format)")
+      if format == .html { #expect(!text.contains("<script>alert")) }
+      if format == .csv { #expect(!text.contains("\n=HYPERLINK")) }
+    }
+    let json = try report.rendered(as: .json)
+    #expect(try ReportJSON.decode(TrajectoryReport.self, from: json) == report)
+  }
+
   @Test func layersAreFollowedInOrderOfSteps() throws {
     let models = try [[8, 1], [2, 1], [4, 1]].map { diagonal in
       try ModelReport(archive: archive(diagonal.map { Float($0) }), file: "\(diagonal[0])")

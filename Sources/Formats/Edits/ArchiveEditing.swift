@@ -76,6 +76,22 @@ extension TensorArchive {
   }
 }
 
+extension TensorArchive {
+  /// Returns the archive with the edits made that `packed` records, if more of its tensors then
+  /// agree with those of `packed` in name and type; `nil` otherwise.
+  package func edited(like packed: TensorArchive) -> TensorArchive? {
+    guard let edits = packed.edits, edits != self.edits,
+      // Edits that are already made, or that are for another model, do not fit.
+      let edited = try? edited(by: edits).archive
+    else { return nil }
+    return packed.agreeingTensorCount(edited) > packed.agreeingTensorCount(self) ? edited : nil
+  }
+
+  private func agreeingTensorCount(_ other: TensorArchive) -> Int {
+    tensors.count { other.tensors[$0.key]?.elementType == $0.value.elementType }
+  }
+}
+
 /// An archive on its way from the input to the output.
 private struct ArchiveEditing {
   var archive: TensorArchive
@@ -94,7 +110,9 @@ private struct ArchiveEditing {
   mutating func drop(_ globs: [NameGlob]) throws {
     guard !globs.isEmpty else { return }
     for glob in globs where !names.contains(where: glob.matches) {
-      throw ModelError.mismatch(expected: "a tensor name that '\(glob)' matches", found: "none")
+      throw ModelError.mismatch(
+        expected: "a tensor name that '\(glob)' matches",
+        found: "none" + glob.suggestion(among: names))
     }
     changes.dropped = names.filter { name in globs.contains { $0.matches(name) } }
     let dropped = Set(changes.dropped)
@@ -117,7 +135,8 @@ private struct ArchiveEditing {
       let replaced = try replacement.applied(to: renamed)
       guard replaced != renamed else {
         throw ModelError.mismatch(
-          expected: "a tensor name that '\(replacement.pattern)' changes", found: "none")
+          expected: "a tensor name that '\(replacement.pattern)' changes",
+          found: "names such as \(renamed.quotedList(limit: 1))")
       }
       renamed = replaced
     }
@@ -199,7 +218,8 @@ private struct ArchiveEditing {
     }
     if let unused = isUsed.firstIndex(of: false) {
       throw ModelError.mismatch(
-        expected: "a tensor name that '\(casts[unused].pattern)' matches", found: "none")
+        expected: "a tensor name that '\(casts[unused].pattern)' matches",
+        found: "none" + casts[unused].pattern.suggestion(among: archive.tensors.keys))
     }
   }
 

@@ -83,7 +83,8 @@ public struct ModelImport: Sendable {
     let candidates = names.map { folder.isEmpty ? $0 : "\(folder)/\($0)" }
     guard let found = candidates.first(where: FileManager.default.fileExists(atPath:)) else {
       throw ModelError.mismatch(
-        expected: "\(names.joined(separator: " or ")) beside it", found: "none", path: path)
+        expected: "\(names.joined(separator: " or ")) beside it", found: "none", path: path
+      ).offering(.configuration)
     }
     return (found, try configuration(at: found))
   }

@@ -78,6 +78,7 @@ extension PickleMachine {
       }
       if let harm = harm(ofCalling: callee, with: arguments), case .global(let name) = node(harm) {
         throw ModelError.malformed("the global '\(name)' is refused", offset: position(of: harm))
+          .offering(.audit)
       }
     }
     try push(

@@ -69,6 +69,45 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
     return steps[step...].allSatisfy { $0 == .anyRun }
   }
 
+  /// Returns how many characters of the name would have to change for the pattern to match.
+  private func distance(to name: String) -> Int {
+    let characters = Array(name)
+    return alternatives.map { steps in
+      var costs = Array(0...characters.count)
+      for step in steps {
+        var next = [step == .anyRun ? costs[0] : costs[0] + 1]
+        for (index, character) in characters.enumerated() {
+          next.append(
+            step == .anyRun
+              ? min(costs[index + 1], next[index])
+              : min(
+                costs[index] + (Self.accepts(step, character) ? 0 : 1),
+                costs[index + 1] + 1, next[index] + 1))
+        }
+        costs = next
+      }
+      return costs.last ?? 0
+    }.min() ?? 0
+  }
+
+  /// The number of characters that a name must at least have.
+  private var leastCharacterCount: Int {
+    alternatives.map { $0.count { $0 != .anyRun } }.min() ?? 0
+  }
+
+  /// The most names that are searched for similar ones.
+  private static let searchLimit = 4096
+
+  /// Returns the end of an error about a pattern that matches none of `names`: the closest of them,
+  /// if it differs in a few characters; empty otherwise.
+  package func suggestion(among names: some Sequence<String>) -> String {
+    let ranked = names.prefix(Self.searchLimit).map { (name: $0, distance: distance(to: $0)) }
+    guard let closest = ranked.min(by: { $0.distance < $1.distance }),
+      closest.distance <= leastCharacterCount / 4
+    else { return "" }
+    return "; the closest is '\(closest.name)'"
+  }
+
   private static func accepts(_ step: Step, _ character: Character) -> Bool {
     switch step {
     case .anyRun, .anyCharacter: true
@@ -164,7 +203,8 @@ extension Sequence<String> {
     guard !globs.isEmpty else { return Array(self) }
     for glob in globs where !contains(where: glob.matches) {
       throw ModelError.mismatch(
-        expected: "a tensor name that matches '\(glob)'", found: "none")
+        expected: "a tensor name that matches '\(glob)'",
+        found: "none" + glob.suggestion(among: self))
     }
     return filter { name in globs.contains { $0.matches(name) } }
   }

@@ -39,7 +39,7 @@ extension TensorArchive {
   }
 
   /// The most dictionaries that are searched.
-  private static let networkLimit = 64
+  package static let networkLimit = 64
 
   /// The root below which this checkpoint keeps its weights; `nil` if it is the whole file.
   public var conventionalRoot: String? { networks.first?.root }

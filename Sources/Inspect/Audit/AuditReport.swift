@@ -188,11 +188,7 @@ extension AuditReport: DocumentedReport {
     }
   }
 
-  private var tables: [ReportTable] {
-    var tables = [findingTable]
-    if !problems.isEmpty { tables.append(problemTable) }
-    return tables
-  }
+  private var tables: [ReportTable] { [findingTable] + [problemTable].withRows }
 
   /// The findings sorted by severity, then in file order.
   private var findingTable: ReportTable {

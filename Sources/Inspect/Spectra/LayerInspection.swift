@@ -155,8 +155,11 @@ struct LayerInspection: Sendable {
     let energies = values.withUnsafeBufferPointer {
       ElementStatistics.rowEnergies(of: $0, rows: rows)
     }
-    report.outlierOutputs =
-      Array(OutlierChannel.find(meanSquares: energies).prefix(OutlierChannel.mostListed)).nilIfEmpty
+    let outliers = OutlierChannel.find(meanSquares: energies)
+    if !outliers.isEmpty {
+      report.outlierOutputs = Array(outliers.prefix(OutlierChannel.mostListed))
+      report.outlierOutputCount = outliers.count
+    }
     // Weights that are stored as [inputs, outputs] have no calibrated form.
     guard fusion != .columns, let site = options.calibration?.input(ofWeight: name) else { return }
     report.outputOutlook = OutputOutlook(

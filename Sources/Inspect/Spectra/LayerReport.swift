@@ -64,8 +64,10 @@ public struct LayerReport: Codable, Hashable, Sendable {
   /// What quantization will cost the layer's output; `nil` without calibrated inputs.
   package var outputOutlook: OutputOutlook?
   /// The output channels (rows) whose weights are much larger than others', the largest first; at
-  /// most 8. `nil` if there are none.
+  /// most `OutlierChannel.mostListed`. `nil` if there are none.
   package var outlierOutputs: [OutlierChannel]?
+  /// The number of such channels; `nil` if there are none.
+  package var outlierOutputCount: Int?
   /// The same layer of the reference, if there is one.
   package var reference: ReferenceLayer?
   /// `Σ r² / Σ (w − r)²` of the elements w and those r of the reference, in dB; infinite if all are

@@ -198,7 +198,7 @@ package struct RuleOutcome: Codable, Hashable, Sendable {
       throw ModelError.mismatch(
         expected:
           "a tensor name that matches '\(rule.glob?.pattern ?? "*")' for the rule '\(rule)'",
-        found: "none")
+        found: "none" + (rule.glob?.suggestion(among: layers.map(\.name)) ?? ""))
     }
     self.rule = rule.description
     metric = rule.metric

@@ -226,26 +226,11 @@ extension ModelReport {
 
   /// What quantization will cost the outputs of layers, the worst first, and channels that cause it.
   private var outlookTables: [ReportTable] {
-    var tables: [ReportTable] = []
     let predicted = layers.compactMap { layer in layer.outputOutlook.map { (layer, $0) } }
       .sorted { ($0.1.bits4, $0.0.position) < ($1.1.bits4, $1.0.position) }
     let metrics: [LayerMetric] = [
       .outputSQNR4, .outputSQNR3, .outputSQNR2, .alignment, .concentration, .condition,
     ]
-    if !predicted.isEmpty {
-      tables.append(
-        ReportTable(
-          title: "What quantization will cost, the worst first",
-          columns: [.init(key: "name", heading: "tensor", kind: .text)]
-            + metrics.map {
-              .init(
-                key: $0.key, heading: $0.heading, kind: $0.kind, isOptional: $0 == .condition,
-                explanation: $0.explanation)
-            },
-          rows: predicted.map { layer, _ in
-            [.text(layer.title)] + metrics.map { $0.cell($0.value(of: layer)) }
-          }))
-    }
     func row(
       _ layer: LayerReport, _ kind: String, _ channels: [OutlierChannel], count: Int
     ) -> [ReportCell] {
@@ -260,28 +245,37 @@ extension ModelReport {
       if let outlook = layer.outputOutlook, !outlook.outliers.isEmpty {
         outliers.append(row(layer, "inputs", outlook.outliers, count: outlook.outlierCount))
       }
-      if let outputs = layer.outlierOutputs {
-        outliers.append(row(layer, "outputs", outputs, count: outputs.count))
+      if let outputs = layer.outlierOutputs, let count = layer.outlierOutputCount {
+        outliers.append(row(layer, "outputs", outputs, count: count))
       }
     }
-    if !outliers.isEmpty {
-      tables.append(
-        ReportTable(
-          title: "Outlier channels",
-          columns: [
-            .init(key: "name", heading: "tensor", kind: .text),
+    return [
+      ReportTable(
+        title: "What quantization will cost, the worst first",
+        columns: [.init(key: "name", heading: "tensor", kind: .text)]
+          + metrics.map {
             .init(
-              key: "side", heading: "side", kind: .text,
-              explanation:
-                "Inputs: channels of calibrated activations. Outputs: rows of the weight."),
-            .init(key: "count", heading: "channels", kind: .integer),
-            .init(
-              key: "channels", heading: "channel and its magnitude", kind: .text,
-              explanation: "Channels, counted from 0, whose root mean square is at least six times "
-                + "the median of all channels. They widen the range that all channels share."),
-          ], rows: outliers))
-    }
-    return tables
+              key: $0.key, heading: $0.heading, kind: $0.kind, isOptional: $0 == .condition,
+              explanation: $0.explanation)
+          },
+        rows: predicted.map { layer, _ in
+          [.text(layer.title)] + metrics.map { $0.cell($0.value(of: layer)) }
+        }),
+      ReportTable(
+        title: "Outlier channels",
+        columns: [
+          .init(key: "name", heading: "tensor", kind: .text),
+          .init(
+            key: "side", heading: "side", kind: .text,
+            explanation:
+              "Inputs: channels of calibrated activations. Outputs: rows of the weight."),
+          .init(key: "count", heading: "channels", kind: .integer),
+          .init(
+            key: "channels", heading: "channel and its magnitude", kind: .text,
+            explanation: "Channels, counted from 0, whose root mean square is at least six times "
+              + "the median of all channels. They widen the range that all channels share."),
+        ], rows: outliers),
+    ].withRows
   }
 
   private static let leadingMetrics: [LayerMetric] = [.condition, .referenceCondition]

@@ -129,16 +129,19 @@ extension TrajectoryReport {
   private static func counter(_ name: String, in archive: TensorArchive) -> Int? {
     for (key, value) in archive.values {
       guard key == name || key.hasSuffix(".\(name)") else { continue }
-      if case .integer(let step) = value, step >= 0 { return step }
+      if case .integer(let step) = value, (0..<stepLimit).contains(step) { return step }
     }
     return nil
   }
 
-  /// Returns the last run of digits, if it is a number below 2^53: a plot has to place it.
+  /// Steps are below this: a plot has to place them.
+  private static let stepLimit = 1 << 53
+
+  /// Returns the last run of digits, if it is a step.
   private static func lastNumber(in text: Substring) -> Int? {
     let stem = text.lastIndex(of: ".").map { text[..<$0] } ?? text
     let digits = stem.split { !("0"..."9").contains($0) }.last
-    return digits.flatMap { Int($0) }.flatMap { $0 < 1 << 53 ? $0 : nil }
+    return digits.flatMap { Int($0) }.flatMap { $0 < stepLimit ? $0 : nil }
   }
 }
 

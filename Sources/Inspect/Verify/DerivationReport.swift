@@ -138,24 +138,18 @@ extension DerivationReport {
   }
 
   var tables: [ReportTable] {
-    var tables: [ReportTable] = []
-    if !deviations.isEmpty {
-      tables.append(
-        ReportTable(
-          title: "Records that the source does not give",
-          columns: [
-            .init(key: "tensor", heading: "tensor", kind: .text),
-            .init(key: "offset", heading: "at byte", kind: .integer),
-            .init(key: "message", heading: "difference", kind: .text),
-          ], rows: deviations.map { [.text($0.tensor), .integer($0.offset), .text($0.message)] }))
-    }
-    if !contradictions.isEmpty {
-      tables.append(
-        ReportTable(
-          title: "What the statement says that is not so",
-          columns: [.init(key: "contradiction", heading: "", kind: .text)],
-          rows: contradictions.map { [.text($0)] }))
-    }
-    return tables
+    [
+      ReportTable(
+        title: "Records that the source does not give",
+        columns: [
+          .init(key: "tensor", heading: "tensor", kind: .text),
+          .init(key: "offset", heading: "at byte", kind: .integer),
+          .init(key: "message", heading: "difference", kind: .text),
+        ], rows: deviations.map { [.text($0.tensor), .integer($0.offset), .text($0.message)] }),
+      ReportTable(
+        title: "What the statement says that is not so",
+        columns: [.init(key: "contradiction", heading: "", kind: .text)],
+        rows: contradictions.map { [.text($0)] }),
+    ].withRows
   }
 }

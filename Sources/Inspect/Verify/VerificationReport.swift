@@ -263,14 +263,10 @@ extension VerificationReport: DocumentedReport {
   }
 
   private var tables: [ReportTable] {
-    var tables: [ReportTable] = []
-    if !faults.isEmpty { tables.append(faultTable) }
-    if let repairs, !repairs.isEmpty { tables.append(Self.table(of: repairs)) }
+    var tables = [faultTable, Self.table(of: repairs ?? [])].withRows
     if let reproduction, !reproduction.isIdentical { tables.append(reproduction.table) }
     if let derivation { tables += derivation.tables }
-    if let fidelity, !fidelity.layers.isEmpty { tables.append(fidelity.layerTable) }
-    if !gates.isEmpty { tables.append(gateTable) }
-    return tables
+    return tables + [fidelity?.layerTable, gateTable].compactMap(\.self).withRows
   }
 
   private var faultTable: ReportTable {

@@ -25,6 +25,10 @@ package struct OutputDestination {
       guard errno == ENOENT else {
         throw ModelError(.system(operation: "create the file", code: errno), path: path)
       }
+      guard access(Self.folder(of: path), F_OK) == 0 else {
+        throw ModelError.unsupported(
+          "there is no folder '\(Self.folder(of: path))'; make it first", path: path)
+      }
       self.path = path
       permissions = nil
       return

@@ -4,7 +4,7 @@ import Storage
 /// The layers of a graph's operators.
 extension NCNNExport {
   private func refusal(_ what: String) -> ModelError {
-    ModelError.unsupported("\(what) of this network cannot be written for ncnn")
+    ModelError.unsupported("\(what) of this network cannot be written for ncnn").offering(.onnx)
   }
 
   mutating func translate(_ index: Int, _ node: NetworkGraph.Node) throws {

@@ -49,7 +49,8 @@ enum Architectures {
     guard let closest else { throw ModelError("no architecture is known") }
     throw ModelError(
       "not a network that can be run: the closest is \(closest.name), but the tensor "
-        + "'\(closest.mismatch.tensor)' \(closest.mismatch.problem)")
+        + "'\(closest.mismatch.tensor)' \(closest.mismatch.problem)"
+    ).offering(.networks)
   }
 }
 

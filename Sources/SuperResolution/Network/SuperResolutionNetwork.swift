@@ -59,6 +59,9 @@ public struct SuperResolutionNetwork: Upscaler {
   private let inference: NetworkInference
   private let archive: TensorArchive
 
+  /// The names of all networks that can be run, besides those of ncnn, which describe themselves.
+  package static var knownNames: [String] { Architectures.all.map { $0.name } }
+
   /// Recognizes the network by its tensors and loads their values.
   ///
   /// - Parameters:

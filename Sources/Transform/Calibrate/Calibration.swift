@@ -172,6 +172,7 @@ extension Calibration {
       tensor.shape.elementCount == 1, let version = try tensor.doubleValues().first
     else {
       throw refused("it is not a calibration: the array 'version' is missing")
+        .offering(.calibration)
     }
     guard version == Double(Self.version) else {
       let advice = version == 1 ? ": calibrate again" : ""

@@ -61,7 +61,7 @@ public struct CompressionPlan: Sendable {
     }
     let cheapest = try plan.settingBitWidths(
       Dictionary(
-        uniqueKeysWithValues: plan.quantizedNames.map { ($0, BudgetPlanner.bitWidths.lowerBound) }))
+        uniqueKeysWithValues: plan.quantizedNames.map { ($0, plan.leastBitWidth(of: $0)) }))
     var fixedByteCount = 0
     if case .byteCount = budget {
       let activations = try ModelQuantizer(

@@ -13,10 +13,12 @@ package struct ConversionReport: Codable, Hashable, Sendable {
   package let root: String?
   package let tensorCount: Int
   package let edits: EditReport
+  /// Whether nothing was written; `nil` if the output was.
+  package let isPlan: Bool?
 
   package init(
     input: String, output: String, format: String, root: String?, tensorCount: Int,
-    edits: EditReport
+    edits: EditReport, isPlan: Bool = false
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.input = input
@@ -25,6 +27,7 @@ package struct ConversionReport: Codable, Hashable, Sendable {
     self.root = root
     self.tensorCount = tensorCount
     self.edits = edits
+    self.isPlan = isPlan ? true : nil
   }
 }
 

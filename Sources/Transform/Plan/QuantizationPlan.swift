@@ -16,6 +16,8 @@ package struct QuantizationPlan: Sendable {
     let stackedCount: Int
     /// The method by which bounds are found.
     package let search: BoundSearchMethod
+    /// The narrowest codes that a budget may choose.
+    let leastBitWidth: Int
     /// The number of bytes of the packed codes.
     package let codeByteCount: Int
     /// The number of bytes of the lower bounds and scales.
@@ -26,13 +28,17 @@ package struct QuantizationPlan: Sendable {
     package var layout: AffineLayout { spec.layout }
 
     /// - Throws: `ModelError` when the number of bits overflows.
-    init(_ spec: AffineSpec, of shape: Shape, stackedCount: Int, search: BoundSearchMethod) throws {
+    init(
+      _ spec: AffineSpec, of shape: Shape, stackedCount: Int, search: BoundSearchMethod,
+      leastBitWidth: Int
+    ) throws {
       guard let codeByteCount = spec.codeByteCount else {
         throw ModelError("\(shape) at \(spec.bitWidth) bits overflows")
       }
       self.spec = spec
       self.stackedCount = stackedCount
       self.search = search
+      self.leastBitWidth = leastBitWidth
       self.codeByteCount = codeByteCount
     }
   }
@@ -195,7 +201,9 @@ struct Planner {
     guard !recipe.allowsUnmatchedPatterns else { return }
     for glob in recipe.rules.flatMap(\.match)
     where !archive.tensors.keys.contains(where: glob.matches) {
-      throw ModelError("no tensor name matches '\(glob.pattern)'", path: recipe.errorName)
+      throw ModelError(
+        "no tensor name matches '\(glob)'" + glob.suggestion(among: archive.tensors.keys),
+        path: recipe.errorName)
     }
   }
 
@@ -221,7 +229,9 @@ struct Planner {
       switch decision(name, tensor) {
       case .quantize(let found):
         // A matrix that is also a table gets the bits of a table.
+        let least = max(settings?.leastBitWidth ?? 1, found.leastBitWidth)
         if settings.map({ $0.bitWidth < found.bitWidth }) ?? true { settings = found }
+        settings?.leastBitWidth = least
       case .keep(let reason):
         return (nil, name == names.first ? reason : "\(reason) (as '\(name)')")
       }
@@ -268,7 +278,7 @@ struct Planner {
       try spec.checkParameterType()
       return try QuantizationPlan.Quantization(
         spec, of: tensor.shape, stackedCount: layout.rows.isMultiple(of: parts) ? parts : 1,
-        search: search)
+        search: search, leastBitWidth: settings.leastBitWidth)
     } catch let error as ModelError {
       throw refused("\(error)")
     }

@@ -4,7 +4,7 @@ import OrderedCollections
 import Storage
 
 /// Chooses the bit width of every quantized weight for a budget, by the error of the layer's output
-/// at 2 to 8 bits.
+/// at 2 to 8 bits, and at no fewer than the recipe's least bits for tables.
 ///
 /// A layer's error at a bit width is `E‖(W − Ŵ)x‖² / E‖Wx‖²` with Ŵ rounded to nearest in the
 /// bounds that the plan's search finds; without calibration, inputs are assumed to be white.
@@ -45,16 +45,21 @@ package struct BudgetPlanner: Sendable {
 
   /// Chooses the bit widths.
   ///
-  /// - Throws: `ModelError` when even 2 bits exceed the budget or a weight cannot be read.
+  /// - Throws: `ModelError` when even the least bits exceed the budget or a weight cannot be read.
   package func choices(threads: Int) throws -> [Choice] {
     let names = plan.quantizedNames
     let layers = try parallelMap(count: names.count, threads: threads) { index in
       try points(names[index])
     }
     guard let chosen = BitAllocation.choose(layers, budget: limit()) else {
+      let least = Self.bitWidths.lowerBound
+      let table = names.first { plan.leastBitWidth(of: $0) > least }
       throw ModelError(
-        "\(budget) cannot be reached even at \(Self.bitWidths.lowerBound) bits",
-        path: plan.recipe.errorName)
+        "\(budget) cannot be reached even at \(least) bits"
+          + (table.map {
+            " (tables have at least \(plan.leastBitWidth(of: $0)), such as '\($0)'; 'leastBits' in a "
+              + "recipe file sets this)"
+          } ?? ""), path: plan.recipe.errorName)
     }
     return zip(names, chosen).map { name, point in
       Choice(name: name, bitWidth: point.bitWidth, relativeOutputError: point.error)
@@ -101,7 +106,7 @@ package struct BudgetPlanner: Sendable {
       return moment.map(matrix.energy) ?? matrix.inner(matrix)
     }
     let signal = energy(values.map(Double.init))
-    return Self.bitWidths.map { bitWidth in
+    return (plan.leastBitWidth(of: name)...Self.bitWidths.upperBound).map { bitWidth in
       let search = BoundSearch(
         method: planned.search == .free ? .dobi : planned.search, bitWidth: bitWidth,
         parameterType: planned.spec.parameterType)
@@ -121,6 +126,12 @@ package struct BudgetPlanner: Sendable {
 }
 
 extension QuantizationPlan {
+  /// The narrowest codes that a budget may choose for a quantized tensor.
+  func leastBitWidth(of name: String) -> Int {
+    max(
+      BudgetPlanner.bitWidths.lowerBound, entries[name]?.quantization?.leastBitWidth ?? 1)
+  }
+
   /// Returns the plan with other bit widths, by the names of quantized tensors; shared tensors
   /// follow.
   ///
@@ -144,7 +155,8 @@ extension QuantizationPlan.Entry {
     spec.bitWidth = bitWidth
     let changed = try locatingErrors(tensor: name) {
       try QuantizationPlan.Quantization(
-        spec, of: shape, stackedCount: old.stackedCount, search: old.search)
+        spec, of: shape, stackedCount: old.stackedCount, search: old.search,
+        leastBitWidth: old.leastBitWidth)
     }
     return QuantizationPlan.Entry(
       name: name, elementType: elementType, shape: shape, role: role, sharedWith: sharedWith,

@@ -106,6 +106,8 @@ public struct QuantizationSettings: Hashable, Sendable {
   /// The number of matrices stacked along the output axis that have their own bounds; it only
   /// matters for `.tensor`.
   public var parts: PartCount
+  /// The least bit width that a budget may choose.
+  var leastBitWidth = 1
 
   public init(
     bitWidth: Int = 4, granularity: QuantizationGranularity = .tensor,
@@ -194,10 +196,12 @@ public struct RecipeRule: Hashable, Sendable {
     }
 
     func applied(to defaults: QuantizationSettings) -> QuantizationSettings {
-      QuantizationSettings(
+      var settings = QuantizationSettings(
         bitWidth: max(bitWidth ?? defaults.bitWidth, leastBitWidth ?? 1),
         granularity: granularity ?? defaults.granularity, search: search ?? defaults.search,
         parameterType: parameterType ?? defaults.parameterType, parts: parts ?? defaults.parts)
+      settings.leastBitWidth = leastBitWidth ?? 1
+      return settings
     }
   }
 

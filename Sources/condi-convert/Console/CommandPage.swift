@@ -13,6 +13,17 @@ struct CommandPage {
   /// What must be known before the first use, such as exit codes.
   var notes: String?
 
+  /// Returns names as indented lines of at most 78 characters.
+  static func list(_ names: [String]) -> String {
+    var lines = [" "]
+    for (index, name) in names.enumerated() {
+      let word = name + (index == names.count - 1 ? "" : ",")
+      if lines[lines.count - 1].count + word.count > 76 { lines.append(" ") }
+      lines[lines.count - 1] += " " + word
+    }
+    return lines.joined(separator: "\n")
+  }
+
   var configuration: CommandConfiguration {
     let lines = examples.flatMap { $0.split(separator: "\n") }.map { "  \($0)" }
     let parts = [

@@ -11,8 +11,8 @@ extension ConversionReport: DocumentedReport {
     ]
     if let root { facts.insert(.init("part taken", root), at: 1) }
     return ReportDocument(
-      title: "Converted: \(output)", summary: facts + edits.facts, tables: edits.tables,
-      notes: edits.notes)
+      title: "\(isPlan == true ? "Planned" : "Converted"): \(output)", summary: facts + edits.facts,
+      tables: edits.tables, notes: edits.notes + (isPlan == true ? ["Nothing was written."] : []))
   }
 }
 
@@ -36,59 +36,47 @@ extension EditReport {
   }
 
   var tables: [ReportTable] {
-    var tables: [ReportTable] = []
-    if !casts.isEmpty {
-      // What lost the most comes first.
-      let order = casts.sorted {
-        ($0.overflowCount, $0.zeroedCount, $0.subnormalCount)
-          > ($1.overflowCount, $1.zeroedCount, $1.subnormalCount)
-      }
-      tables.append(
-        ReportTable(
-          title: "Cast tensors",
-          columns: [
-            .init(key: "name", heading: "tensor", kind: .text),
-            .init(key: "from", heading: "from", kind: .text),
-            .init(key: "to", heading: "to", kind: .text),
-            .init(key: "elementCount", heading: "values", kind: .integer, isOptional: true),
-            .init(key: "roundedCount", heading: "rounded", kind: .integer),
-            .init(key: "overflowCount", heading: "overflow", kind: .integer),
-            .init(key: "zeroedCount", heading: "to zero", kind: .integer),
-            .init(key: "subnormalCount", heading: "subnormal", kind: .integer),
-          ],
-          rows: order.map {
-            [
-              .text($0.name), .text($0.from), .text($0.to), .integer($0.elementCount),
-              .integer($0.roundedCount), .integer($0.overflowCount), .integer($0.zeroedCount),
-              .integer($0.subnormalCount),
-            ]
-          }))
+    // What lost the most comes first.
+    let order = casts.sorted {
+      ($0.overflowCount, $0.zeroedCount, $0.subnormalCount)
+        > ($1.overflowCount, $1.zeroedCount, $1.subnormalCount)
     }
-    if !uncast.isEmpty {
-      tables.append(
-        ReportTable(
-          title: "Not cast",
-          columns: [
-            .init(key: "name", heading: "tensor", kind: .text),
-            .init(key: "reason", heading: "reason", kind: .text),
-          ], rows: uncast.map { [.text($0.name), .text($0.reason)] }))
-    }
-    if !renamed.isEmpty {
-      tables.append(
-        ReportTable(
-          title: "Renamed",
-          columns: [
-            .init(key: "from", heading: "from", kind: .text),
-            .init(key: "to", heading: "to", kind: .text),
-          ], rows: renamed.map { [.text($0.from), .text($0.to)] }))
-    }
-    if !dropped.isEmpty {
-      tables.append(
-        ReportTable(
-          title: "Dropped", columns: [.init(key: "name", heading: "name", kind: .text)],
-          rows: dropped.map { [.text($0)] }))
-    }
-    return tables
+    return [
+      ReportTable(
+        title: "Cast tensors",
+        columns: [
+          .init(key: "name", heading: "tensor", kind: .text),
+          .init(key: "from", heading: "from", kind: .text),
+          .init(key: "to", heading: "to", kind: .text),
+          .init(key: "elementCount", heading: "values", kind: .integer, isOptional: true),
+          .init(key: "roundedCount", heading: "rounded", kind: .integer),
+          .init(key: "overflowCount", heading: "overflow", kind: .integer),
+          .init(key: "zeroedCount", heading: "to zero", kind: .integer),
+          .init(key: "subnormalCount", heading: "subnormal", kind: .integer),
+        ],
+        rows: order.map {
+          [
+            .text($0.name), .text($0.from), .text($0.to), .integer($0.elementCount),
+            .integer($0.roundedCount), .integer($0.overflowCount), .integer($0.zeroedCount),
+            .integer($0.subnormalCount),
+          ]
+        }),
+      ReportTable(
+        title: "Not cast",
+        columns: [
+          .init(key: "name", heading: "tensor", kind: .text),
+          .init(key: "reason", heading: "reason", kind: .text),
+        ], rows: uncast.map { [.text($0.name), .text($0.reason)] }),
+      ReportTable(
+        title: "Renamed",
+        columns: [
+          .init(key: "from", heading: "from", kind: .text),
+          .init(key: "to", heading: "to", kind: .text),
+        ], rows: renamed.map { [.text($0.from), .text($0.to)] }),
+      ReportTable(
+        title: "Dropped", columns: [.init(key: "name", heading: "name", kind: .text)],
+        rows: dropped.map { [.text($0)] }),
+    ].withRows
   }
 
   var notes: [String] {

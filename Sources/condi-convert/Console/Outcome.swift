@@ -1,4 +1,5 @@
 import ArgumentParser
+import Formats
 import Glibc
 import Storage
 
@@ -40,7 +41,13 @@ extension Console {
 extension ModelError {
   /// The option or command that solves the problem.
   fileprivate var advice: String? {
-    if case .outputExists = problem { return "use --force to replace it" }
+    switch problem {
+    case .outputExists: return "use --force to replace it"
+    case .unrecognizedFormat: return "'inspect --help' names the formats"
+    case .checksumMismatch, .truncated:
+      if remedy == nil, isOfPackedFile { return offering(.source).advice }
+    default: break
+    }
     return switch remedy {
     case .padding: "--pad pads them"
     case .integerZeroPoints: "--integer-zeros rounds them"
@@ -48,7 +55,19 @@ extension ModelError {
     case .validationImages: "--validation gives them"
     case .noLearning: "--steps 0 quantizes it without learning"
     case .jobs: "'run PLAN --job i/n' runs one"
+    case .source: "'repair' restores it from what it was packed from"
+    case .plan: "'plan' writes one"
+    case .calibration: "'calibrate' writes one"
+    case .configuration: "--config names one elsewhere"
+    case .audit: "'audit' lists what loading it would run"
+    case .networks: "'upscale --help' names the networks"
+    case .onnx: "onnx takes it"
     case nil: nil
     }
+  }
+
+  private var isOfPackedFile: Bool {
+    guard let path, let file = try? InputFile(path: path, access: .read) else { return false }
+    return PackedExamination.resembles(file)
   }
 }

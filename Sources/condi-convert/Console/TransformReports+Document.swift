@@ -16,7 +16,7 @@ extension PlanReport: DocumentedReport {
     if let budget { facts.insert(.init("budget", budget), at: 1) }
     if let root { facts.insert(.init("part taken", root), at: 0) }
     return ReportDocument(
-      title: "Plan: \(input)", summary: facts,
+      title: "Plan: \(input)", summary: facts + (edits?.facts ?? []),
       tables: [
         ReportTable(
           title: "Quantized weights",
@@ -33,8 +33,9 @@ extension PlanReport: DocumentedReport {
               .integer(layer.payloadByteCount), ReportCell(layer.relativeOutputError),
             ]
           })
-      ] + kept.tables,
-      notes: ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups) + kept.notes
+      ] + kept.tables + (edits?.tables ?? []),
+      notes: (edits?.notes ?? []) + ReportDocument.notes(on: unread)
+        + ReportDocument.notes(on: groups) + kept.notes
         + [Recipe.remark(onTables: layers.map { ($0.name, $0.bitWidth) })].compactMap(\.self)
         + ["Nothing was written."])
   }
@@ -66,7 +67,7 @@ extension ConditionReport: DocumentedReport {
     }
     if let penalty { facts.append(.init("penalty", .real(penalty), kind: .real)) }
     return ReportDocument(
-      title: "Conditioned: \(output)", summary: facts,
+      title: "Conditioned: \(output)", summary: facts + (edits?.facts ?? []),
       tables: [
         ReportTable(
           title: "Weight matrices",
@@ -85,7 +86,8 @@ extension ConditionReport: DocumentedReport {
               .real(matrix.relativeOutputError),
             ]
           })
-      ], notes: ReportDocument.notes(on: groups))
+      ] + (edits?.tables ?? []),
+      notes: (edits?.notes ?? []) + ReportDocument.notes(on: groups))
   }
 }
 

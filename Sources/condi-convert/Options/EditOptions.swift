@@ -59,16 +59,18 @@ struct EditOptions: ParsableArguments {
 extension ReportOptions {
   /// Prints the report of what edits changed, if there were any.
   ///
-  /// - Parameter format: the name of the output's format.
+  /// - Parameters:
+  ///   - format: the name of the output's format.
+  ///   - isPlan: whether nothing was written.
   func print(
     _ changes: ArchiveChanges?, input: String, output: String, format: String, root: String?,
-    tensorCount: Int
+    tensorCount: Int, isPlan: Bool = false
   ) throws {
     guard let changes else { return }
     try print(
       ConversionReport(
         input: input, output: output, format: format, root: root, tensorCount: tensorCount,
-        edits: EditReport(changes)), textLimit: 10)
+        edits: EditReport(changes), isPlan: isPlan), textLimit: 10)
   }
 }
 

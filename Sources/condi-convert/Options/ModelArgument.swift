@@ -9,12 +9,27 @@ enum ModelArgument {
   static func open(
     _ path: String, root: String? = nil, stored isStored: Bool = false, common: CommonOptions
   ) throws -> TensorArchive {
+    try part(
+      root, of: openWhole(path, common: common), path: path, stored: isStored, common: common)
+  }
+
+  /// Opens the archive at `path` as it is stored, and prints the remarks of reading it.
+  static func openWhole(_ path: String, common: CommonOptions) throws -> TensorArchive {
     let archive = try FormatRegistry.standard.open(
       StandardInput.path(path), access: common.access
     ).interpretingRawBytes(as: common.input.voidTypes)
     for note in archive.remarks {
       Console.note("\(path): \(note.escapingControlCharacters)", unless: common.quiet)
     }
+    return archive
+  }
+
+  /// Returns the part of an open archive below `root`, if any, with its groups of tensors assembled
+  /// unless they are to stay as they are stored.
+  static func part(
+    _ root: String?, of archive: TensorArchive, path: String, stored isStored: Bool,
+    common: CommonOptions
+  ) throws -> TensorArchive {
     let part = try locatingErrors(path: path) {
       try root.map { try archive.selecting(root: $0) } ?? archive
     }
@@ -50,11 +65,7 @@ enum ModelArgument {
     stored isStored: Bool = false, header: PackedHeader? = nil, common: CommonOptions
   ) throws -> TensorArchive {
     var archive = try open(path, root: root, stored: true, common: common)
-    if root == nil, let sourceRoot,
-      archive.tensors.keys.contains(where: { $0.hasPrefix("\(sourceRoot).") })
-    {
-      archive = try archive.selecting(root: sourceRoot)
-    }
+    if root == nil { archive = try packedPart(sourceRoot, of: archive) }
     func edited(_ archive: TensorArchive) throws -> TensorArchive {
       guard let edits else { return archive }
       return try locatingErrors(path: path) { try archive.edited(by: edits).archive }
@@ -67,6 +78,29 @@ enum ModelArgument {
       if isPackedAsStored { return archive }
     }
     return try edited(assembled(archive, path: path, common: common))
+  }
+
+  /// Returns the part of a model that was packed, if it has it. A copy may hold only that part.
+  private static func packedPart(
+    _ sourceRoot: String?, of archive: TensorArchive
+  ) throws -> TensorArchive {
+    guard let sourceRoot, archive.tensors.keys.contains(where: { $0.hasPrefix("\(sourceRoot).") })
+    else { return archive }
+    return try archive.selecting(root: sourceRoot)
+  }
+
+  /// Returns the model with the edits made that a packed file records, with a note, if it is what
+  /// that file was packed from.
+  static func edited(
+    _ model: (path: String, archive: TensorArchive),
+    like packed: (path: String, archive: TensorArchive), common: CommonOptions
+  ) throws -> TensorArchive {
+    let part = try packedPart(packed.archive.sourceRoot, of: model.archive)
+    guard let edited = part.edited(like: packed.archive) else { return model.archive }
+    Console.note(
+      "\(model.path): renaming, dropping and casting as \(packed.path) records; --stored does not",
+      unless: common.quiet)
+    return edited
   }
 
   /// Returns models whose layers can be compared: if two share no name because one keeps its
@@ -118,7 +152,10 @@ enum ModelArgument {
   /// Lists the roots of the networks beside `root` that neither contain it nor lie in it; returns
   /// `nil` if there are none.
   static func networkList(of archive: TensorArchive, besides root: String?) -> String? {
-    let others = archive.networks.filter { network in
+    let networks = archive.networks
+    // The search ends there.
+    let least = networks.count > TensorArchive.networkLimit ? "at least " : ""
+    let others = networks.filter { network in
       guard let other = network.root else { return false }
       return root.map { root in
         !"\(root).".hasPrefix("\(other).") && !"\(other).".hasPrefix("\(root).")
@@ -131,6 +168,7 @@ enum ModelArgument {
       }
     }
     let rest = others.count - names.count
-    return names.joined(separator: ", ") + (rest > 0 ? " and \(counted(rest, "other"))" : "")
+    return names.joined(separator: ", ")
+      + (rest > 0 ? " and \(least)\(counted(rest, "other"))" : "")
   }
 }

@@ -61,7 +61,9 @@ struct OutputOptions: ParsableArguments {
       if let runtime = ExportRuntime(pathExtension: pathExtension) {
         throw ValidationError(
           "\(runtime.name) files are written by 'export', from "
-            + (runtime == .ncnn ? "a network" : "a packed file"))
+            + (runtime == .ncnn
+              ? "a network"
+              : runtime == .weights(.onnx) ? "a packed file or a network" : "a packed file"))
       }
       throw ValidationError(
         "the extension of '\(path)' belongs to no format; give --to with one of: \(names)")

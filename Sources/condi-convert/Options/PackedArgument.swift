@@ -11,7 +11,8 @@ enum PackedArgument {
   static func open(_ path: String, common: CommonOptions) throws -> InputFile {
     let input = try InputFile(path: StandardInput.path(path), access: common.access)
     guard PackedExamination.resembles(input) else {
-      throw ModelError.unsupported("it is not a packed file", path: path)
+      throw ModelError.unsupported(
+        "it is not a packed file; 'inspect' and 'audit' look at others", path: path)
     }
     return input
   }

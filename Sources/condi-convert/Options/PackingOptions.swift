@@ -65,6 +65,7 @@ struct PackingOptions: ParsableArguments {
       var planned = PlanReport(input: input, root: root, plan: plan.plan, choices: plan.choices)
       planned.unread = archive.unread.nilIfEmpty
       planned.groups = archive.groups.nilIfEmpty
+      planned.edits = try changes.map { try EditReport($0) }
       return try report.print(planned, textLimit: 20)
     }
     noteWhatIsMissing(compressor.calibration, for: compressor.recipe)

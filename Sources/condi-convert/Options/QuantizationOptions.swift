@@ -81,7 +81,8 @@ struct QuantizationOptions: ParsableArguments {
     for pattern in keep {
       let glob = try NameGlob(pattern)
       guard names.contains(where: glob.matches) else {
-        throw ModelError("no tensor name matches --keep '\(pattern)'")
+        throw ModelError(
+          "no tensor name matches --keep '\(pattern)'" + glob.suggestion(among: names))
       }
     }
   }

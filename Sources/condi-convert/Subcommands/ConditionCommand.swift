@@ -27,6 +27,7 @@ struct ConditionCommand: DocumentedCommand {
   var output: String
 
   @OptionGroup(title: "Output") var destination: OutputOptions
+  @OptionGroup(title: "Names and types") var edits: EditOptions
   @OptionGroup(title: "Conditioning") var constraint: ConstraintOptions
 
   @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
@@ -62,6 +63,8 @@ struct ConditionCommand: DocumentedCommand {
     try destination.check(output)
     var recipe = try QuantizationOptions.recipe(recipeName ?? Recipe.builtInNames[0])
     let whole = try ModelArgument.open(input, common: common)
+    // Before the work, for patterns that match nothing.
+    _ = try edits.applied(to: whole, path: input)
     let root = root ?? whole.conventionalRoot
     let weights = try locatingErrors(path: input) {
       try root.map { try whole.selecting(root: $0) } ?? whole
@@ -87,11 +90,13 @@ struct ConditionCommand: DocumentedCommand {
     for (name, tensor) in conditioned.tensors {
       result.tensors[root.map { "\($0).\(name)" } ?? name] = tensor
     }
-    try destination.write(result, as: format, to: output, activity: "writing", common: common)
+    let (edited, changes) = try edits.applied(to: result, path: input)
+    try destination.write(edited, as: format, to: output, activity: "writing", common: common)
     var conditioning = ConditionReport(
       input: input, output: output, root: root, calibration: calibration.name,
       constraint: constraint, matrices: matrices)
     conditioning.groups = weights.groups.nilIfEmpty
+    conditioning.edits = try changes.map { try EditReport($0) }
     try report.print(conditioning, textLimit: 20)
   }
 }

@@ -62,9 +62,11 @@ struct ConvertCommand: SharedCommand, DocumentedCommand {
       guard packing.statement == nil else {
         throw ValidationError("--statement is for packed files")
       }
-      guard !packing.dryRun else {
-        throw ValidationError("--dry-run is for packing; '\(output)' would keep every bit")
+      guard !packing.dryRun || isEdited else {
+        throw ValidationError(
+          "--dry-run is for packing and for edits; '\(output)' would keep every bit")
       }
+      guard !packing.dryRun else { return try printPlan(of: format) }
       try changeFormat(to: format)
     }
   }
@@ -76,11 +78,25 @@ struct ConvertCommand: SharedCommand, DocumentedCommand {
         "--journal and --consume-input are for outputs of one file, without --max-shard-size")
     }
     SharedWork.noteRootIsAlone("shards are not shared", common: packing.common)
+    let (archive, changes) = try edited()
+    try write(archive, as: SafetensorsFormat(), reporting: changes)
+  }
+
+  /// Returns the input with all edits made, and what they changed.
+  private func edited() throws -> (archive: TensorArchive, changes: ArchiveChanges?) {
     let (archive, changes) = try packing.edits.applied(
       to: ModelArgument.open(input, root: packing.root, stored: true, common: packing.common),
       path: input)
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
-    try write(archive, as: SafetensorsFormat(), reporting: changes)
+    return (archive, changes)
+  }
+
+  /// Prints what edits would change, and writes nothing.
+  private func printPlan(of format: any ModelFormat) throws {
+    let (archive, changes) = try edited()
+    try packing.report.print(
+      changes, input: input, output: output, format: format.identifier.name, root: packing.root,
+      tensorCount: archive.tensors.count, isPlan: true)
   }
 
   /// Writes an archive without a journal, and reports its edits.
@@ -106,10 +122,7 @@ struct ConvertCommand: SharedCommand, DocumentedCommand {
       return try show(outcome)
     }
     try packing.destination.check(output)
-    let (archive, changes) = try packing.edits.applied(
-      to: ModelArgument.open(input, root: packing.root, stored: true, common: common),
-      path: input)
-    try locatingErrors(path: input) { try archive.requireReadableTensors() }
+    let (archive, changes) = try edited()
     if let conversion = try streaming.conversion(
       of: archive, input: input, common: common,
       planning: {

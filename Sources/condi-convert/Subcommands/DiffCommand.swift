@@ -93,6 +93,11 @@ struct DiffCommand: DocumentedCommand {
       let (a, b) = (left.codeConfiguration, right.codeConfiguration)
       left = ModelArgument.assembled(left, path: first, configuration: a ?? b, common: common)
       right = ModelArgument.assembled(right, path: second, configuration: b ?? a, common: common)
+      if !comparison.mapsNames {
+        let models = ((first, left), (second, right))
+        left = try ModelArgument.edited(models.0, like: models.1, common: common)
+        right = try ModelArgument.edited(models.1, like: models.0, common: common)
+      }
     }
     guard firstRoot == nil, secondRoot == nil, !comparison.mapsNames else { return (left, right) }
     let aligned = ModelArgument.aligned([(first, left), (second, right)], common: common)

@@ -32,6 +32,9 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
       RULES
         --fail-if 'METRIC COMPARISON NUMBER [UNIT] [on GLOB]' ends with exit code 1
         when a layer meets it. Metrics are those of --sort.
+
+      FORMATS
+      \(CommandPage.list(FormatRegistry.standard.formats.map(\.identifier.displayName)))
       """)
 
   @Argument(
@@ -183,9 +186,10 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
       return
     }
     let ranks = SharedWork.ranks(reading: files + [reference], common: common)
+    var steps: [TrajectoryReport.Step] = []
     let models = try SharedWork.share(
       among: ranks,
-      preparing: { try opened(ranks) },
+      preparing: { try opened(ranks, steps: &steps) },
       { archives, options in
         try zip(files, archives).map { try model($0, $1, options: options) }
       })
@@ -197,16 +201,7 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
       try writer.finish()
     }
     if trajectory {
-      // Counters of steps lie beside the weights.
-      let checkpoints = try files.map { file in
-        (
-          file: file,
-          archive: try FormatRegistry.standard.open(
-            StandardInput.path(file), access: common.access)
-        )
-      }
-      try report.print(
-        TrajectoryReport(models, steps: TrajectoryReport.steps(of: checkpoints)), textLimit: 40)
+      try report.print(TrajectoryReport(models, steps: steps), textLimit: 40)
     } else if models.count == 1 {
       try report.print(models[0])
     } else {
@@ -216,15 +211,23 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
   }
 
   /// Opens the models and assembles the options.
-  private func opened(_ ranks: RankGroup) throws -> (
-    archives: [TensorArchive], options: ModelReport.Options
-  ) {
+  ///
+  /// - Parameter steps: gets the steps of a trajectory.
+  private func opened(
+    _ ranks: RankGroup, steps: inout [TrajectoryReport.Step]
+  ) throws -> (archives: [TensorArchive], options: ModelReport.Options) {
     // Rules are parsed before the first file is read, so that a mistake in them is reported at
     // once.
     var options = try options()
     options.ranks = ranks
-    var archives = try files.map {
-      try ModelArgument.open($0, root: root, stored: stored, common: common)
+    let checkpoints = try files.map {
+      (file: $0, archive: try ModelArgument.openWhole($0, common: common))
+    }
+    // Counters of steps lie beside the weights.
+    if trajectory { steps = TrajectoryReport.steps(of: checkpoints) }
+    var archives = try checkpoints.map {
+      try ModelArgument.part(
+        root, of: $0.archive, path: $0.file, stored: stored, common: common)
     }
     if let calibration {
       options.calibrated = (

@@ -17,7 +17,11 @@ struct UpscaleCommand: DocumentedCommand {
       "condi-convert upscale model.condi scan.png big.png --tile 256",
       "condi-convert upscale model.condi photo.jpg big.png --format json",
     ],
-    essentials: ["--tile", "--quality", "--force"])
+    essentials: ["--tile", "--quality", "--force"],
+    notes: """
+      NETWORKS
+      \(CommandPage.list(SuperResolutionNetwork.knownNames + ["networks of ncnn"]))
+      """)
 
   @Argument(
     help: "A super-resolution model, full-precision or packed, or 'bicubic'.", completion: .file())

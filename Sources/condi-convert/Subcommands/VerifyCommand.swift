@@ -145,7 +145,8 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
     if let fault = verification.faults.first {
       throw ModelError(
         .malformed(fault.message), path: packed, tensor: fault.tensor,
-        entry: fault.region.rawValue, offset: fault.offset)
+        entry: fault.region.rawValue, offset: fault.offset
+      ).offering(.source)
     }
     if !verification.isPassed { throw Outcome.finding }
     if let writeStatement, let model = examination.model {

@@ -66,7 +66,10 @@ import Testing
         (toFolder, "not a regular file but a directory"),
         (dangling, "it is a broken symbolic link"),
         (loop, "cannot follow the link: Too many levels of symbolic links"),
-        (folder.appending("missing/out.npz"), "cannot create the file: No such file or directory"),
+        (
+          folder.appending("missing/out.npz"),
+          "there is no folder '\(folder.appending("missing"))'; make it first"
+        ),
         (pipe + "/out.npz", "cannot create the file: Not a directory"),
       ]
       for (path, end) in cases {

@@ -63,7 +63,8 @@ import Testing
       throws: ModelError(
         "not a network that can be run: the closest is DAT, but the tensor '\(name)' is not the "
           + "list of relative positions in a window of up to 1024 tokens, one side a multiple of "
-          + "the other")
+          + "the other"
+      ).offering(.networks)
     ) { try SuperResolutionNetwork(weights, name: "damaged", threads: 1) }
   }
 }

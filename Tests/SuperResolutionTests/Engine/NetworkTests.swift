@@ -49,7 +49,8 @@ import Transform
   {
     ModelError(
       "not a network that can be run: the closest is \(closest), but the tensor '\(tensor)' "
-        + problem)
+        + problem
+    ).offering(.networks)
   }
 
   private func load(_ weights: TensorArchive) throws -> SuperResolutionNetwork {

@@ -125,7 +125,7 @@ import Testing
     #expect(
       throws: ModelError(
         "not a network that can be run: the closest is ncnn, but the tensor 'layer_4.bias' is missing"
-      )
+      ).offering(.networks)
     ) { try network(weights) }
   }
 

@@ -209,7 +209,8 @@ import Testing
   private static func error(_ closest: String, _ tensor: String, _ problem: String) -> ModelError {
     ModelError(
       "not a network that can be run: the closest is \(closest), but the tensor '\(tensor)' "
-        + problem)
+        + problem
+    ).offering(.networks)
   }
 
   @Test(arguments: [

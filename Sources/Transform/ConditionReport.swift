@@ -18,6 +18,8 @@ package struct ConditionReport: Codable, Hashable, Sendable {
   package let penalty: Double?
   /// The groups of stored tensors in the input; `nil` if there are none.
   package var groups: [TensorGroup]?
+  /// What was renamed, left out and cast in the output; `nil` without such edits.
+  package var edits: EditReport?
   /// The matrices in the archive's order; those of a stacked weight are listed separately.
   package let matrices: [ConditionedMatrix]
 

@@ -112,6 +112,7 @@ lint:
 	$(SWIFT) format lint --strict --recursive $(SWIFT_SOURCES)
 	python3 Scripts/public-api.py --check
 	python3 Scripts/architecture.py
+	python3 Scripts/site-pages.py --check
 
 check-calls: build
 	python3 Scripts/check-calls.py $(BIN)

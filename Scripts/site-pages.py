@@ -240,3 +240,159 @@ def how_accurate() -> str:
             raise Missing(f"{table.place}: no row of condi-convert")
         parts += [f"### {title}", markdown_table(table.columns, [list(row) for row in rows])]
     return "\n\n".join(parts) + "\n"
+
+
+# How fast
+
+
+def networks() -> tuple[str, str]:
+    """A sentence, and a table with one row per network, of times beside two rivals'."""
+    document = Document("Benchmarks/results/networks.md")
+    found = document.start.table.rows("network", "side", "", "forward pass", "peak memory")
+    by_network: dict[str, dict[str, tuple[float, str, str]]] = {}
+    for network, side, tool, seconds, memory in found:
+        tools = by_network.setdefault(f"{network}, {side} pixels", {})
+        tools[tool.split(",")[0]] = (number(seconds), seconds, memory)
+    tools = ["condi-convert", "PyTorch", "ONNX Runtime"]
+    rows, ratios = [], {tool: [] for tool in tools[1:]}
+    for network, measured in by_network.items():
+        for tool in tools:
+            if tool not in measured:
+                raise Missing(f"{document.path}: {network}: no row of {tool}")
+        for tool in ratios:
+            ratios[tool].append(measured[tool][0] / measured["condi-convert"][0])
+        rows.append([network, *(measured[tool][1] for tool in tools), *(measured[tool][2] for tool in tools)])
+
+    def beside(tool: str) -> str:
+        found = ratios[tool]
+        faster = sum(ratio > 1 for ratio in found)
+        return (f"{statistics.median(found):.1f} times as fast as {tool} (median; {min(found):.1f} to "
+                f"{max(found):.1f}, faster with {faster} of {len(found)} networks)")
+
+    sentence = f"A forward pass in full precision is {beside('PyTorch')}, and {beside('ONNX Runtime')}."
+    columns = ["network", *tools, *(f"{tool}, memory" for tool in tools)]
+    return sentence, markdown_table(columns, rows)
+
+
+def low_bits() -> tuple[str, str]:
+    """A sentence and a table: how much faster than full precision 4 bits are, by the ranges of inputs."""
+    document = Document("Benchmarks/results/low-bits.md")
+    found = document.start.table.rows("network", "level", "bounds of inputs", "time", "faster")
+    times: dict[tuple[str, str], dict[str, float]] = {}
+    for network, level, bounds, time, _ in found:
+        times.setdefault((network, level), {})[bounds] = number(time)
+    columns = ["full precision", "tensor", "row", "group:16"]
+    rows, ratios = [], {bounds: [] for bounds in columns[1:]}
+    for (network, level), measured in times.items():
+        for bounds in columns:
+            if bounds not in measured:
+                raise Missing(f"{document.path}: {network}, {level}: no row '{bounds}'")
+        for bounds in ratios:
+            ratios[bounds].append(measured["full precision"] / measured[bounds])
+        rows.append([network, level, f"{measured['full precision']:.1f} ms",
+                     *(f"{ratios[bounds][-1]:.2f}×" for bounds in ratios)])
+
+    def span(bounds: str) -> str:
+        return f"{min(ratios[bounds]):.2f} to {max(ratios[bounds]):.2f}"
+
+    sentence = (
+        f"A network of 4 bits runs {span('tensor')} times as fast as in full precision with static ranges of "
+        f"inputs, and {span('group:16')} times as fast with ranges in groups of 16: low bits save space first.")
+    names = ["network", "vector level", "full precision", "4 bits, static", "4 bits, rows", "4 bits, groups of 16"]
+    return sentence, markdown_table(names, rows)
+
+
+def whole(path: str, *needed: str) -> str:
+    """The prose and the table of a page of results, once it has these columns."""
+    section = next((each for each in Document(path).sections.values() if any(
+        line.startswith("|") for line in each.lines)), None)
+    if section is None:
+        raise Missing(f"{path}: no table")
+    table = section.table
+    table.rows(*needed)
+    prose = Document(path).start.paragraphs
+    return "\n\n".join([*map(for_site, prose), markdown_table(table.columns, table.cells)])
+
+
+def how_fast() -> str:
+    run, run_table = networks()
+    packed, packed_table = low_bits()
+    compared = Document("Benchmarks/results/convert-inspect.md").start.table.rows("model", "task", "condi-convert", "PyTorch")
+    tasks = enumeration([f"{task} of {model} takes {own} ({other} with PyTorch)" for model, task, own, other in compared])
+    trained = Document("Benchmarks/results/training.md").start.table.rows("network", "faster")
+    steps = enumeration([f"{faster} with {network}" for network, faster in trained])
+    parts = [
+        "# How fast it runs",
+        "Times and memory, measured beside PyTorch and ONNX Runtime in the same run.",
+        "## Overview",
+        run,
+        packed,
+        f"Beside PyTorch, a step of learning is faster by {steps}. Whole runs, start included: {tasks}.",
+        "Each section says how, and on which processor, its figures were measured. "
+        "The whole tables are in `Benchmarks/results`.",
+        "## Networks in full precision",
+        *map(for_site, Document("Benchmarks/results/networks.md").start.paragraphs),
+        run_table,
+        "## Networks of 4 bits",
+        *map(for_site, Document("Benchmarks/results/low-bits.md").start.paragraphs),
+        packed_table,
+        "All rows are in `Benchmarks/results/low-bits.md`.",
+        "## A whole test set",
+        whole("Benchmarks/results/super-resolution.md", "model", "wall", "peak memory", "PSNR"),
+        "## A step of learning",
+        whole("Benchmarks/results/training.md", "network", "faster"),
+        "## Converting and inspecting",
+        whole("Benchmarks/results/convert-inspect.md", "model", "task", "faster"),
+        "## Kernels",
+        whole("Benchmarks/results/kernels.md", "layer", "float", "torch / float"),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+# Recipes for contributors
+
+
+def recipe(title: str, section: str, abstract: str) -> str:
+    """A page with a section of CONTRIBUTING.md."""
+    body = "\n".join(Document("CONTRIBUTING.md").section(section).lines).strip()
+    if not re.search(r"^1\. \*\*", body, re.MULTILINE):
+        raise Missing(f"CONTRIBUTING.md: {section}: no numbered steps")
+    return f"# {title}\n\n{abstract}\n\n## Overview\n\n{for_site(body)}\n"
+
+
+PAGES = {
+    "HowAccurate": how_accurate,
+    "HowFast": how_fast,
+    "AddingAFormat": lambda: recipe(
+        "Adding a format", "How to add a format",
+        "What to write, register, bound and test for a format of model files."),
+    "AddingAMethod": lambda: recipe(
+        "Adding a method", "How to add a method",
+        "What to name, write, call and measure for a method of quantization."),
+    "AddingANetwork": lambda: recipe(
+        "Adding a network", "How to add a network",
+        "What to describe, register and test for a network that upscales images."),
+}
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-") and sys.argv[1] != "--check":
+        print(__doc__.split("\n\n")[1], file=sys.stderr)
+        return 64
+    try:
+        pages = {name: make() for name, make in PAGES.items()}
+    except Missing as error:
+        print(f"site-pages.py: {error}", file=sys.stderr)
+        return 1
+    for name, text in pages.items():
+        if sys.argv[1] != "--check":
+            path = pathlib.Path(sys.argv[1]) / f"{name}.md"
+            if path.exists():
+                print(f"site-pages.py: {path} exists: such pages are made, not kept", file=sys.stderr)
+                return 1
+            path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

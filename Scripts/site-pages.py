@@ -11,6 +11,7 @@ written. A section, table, column or row that a page needs and that is missing i
 nothing but Python's standard library.
 """
 
+import json
 import pathlib
 import re
 import statistics
@@ -51,14 +52,15 @@ class Table:
 class Section:
     """What stands below a heading: paragraphs and tables in their order."""
 
-    def __init__(self, place: str):
+    def __init__(self, page: str, place: str):
+        self.page = page
         self.place = place
         self.lines: list[str] = []
 
     @property
     def paragraphs(self) -> list[str]:
         blocks = re.split(r"\n{2,}", "\n".join(self.lines).strip())
-        return [block for block in blocks if block and not block.startswith("|")]
+        return [for_site(block, self.page) for block in blocks if block and not block.startswith("|")]
 
     @property
     def table(self) -> Table:
@@ -82,13 +84,13 @@ class Document:
             text = (ROOT / path).read_text()
         except FileNotFoundError:
             raise Missing(f"{path}: no such file") from None
-        self.sections = {"": Section(path)}
+        self.sections = {"": Section(path, path)}
         name, fenced = "", False
         for line in text.splitlines():
             fenced ^= line.lstrip().startswith("```")
             if line.startswith("## ") and not fenced:
                 name = line[3:].strip()
-                self.sections[name] = Section(f"{path}: {name}")
+                self.sections[name] = Section(path, f"{path}: {name}")
             elif fenced or not line.startswith("# "):
                 self.sections[name].lines.append(line)
 
@@ -102,8 +104,8 @@ class Document:
         return self.sections[""]
 
 
-def for_site(text: str) -> str:
-    """A text of the repository without links to its files: the site does not have them."""
+def for_site(text: str, page: str) -> str:
+    """A text of a file of the repository, with paths instead of links: the site has no such files."""
     pages = {"#how-to-add-a-format": "AddingAFormat", "#how-to-add-a-method": "AddingAMethod",
              "#how-to-add-a-network": "AddingANetwork"}
 
@@ -111,7 +113,12 @@ def for_site(text: str) -> str:
         label, target = found[1], found[2]
         if "://" in target:
             return found[0]
-        return f"<doc:{pages[target]}>" if target in pages else f"`{label.strip('`')}`"
+        if target in pages:
+            return f"<doc:{pages[target]}>"
+        file = target.partition("#")[0]
+        path = (ROOT / page).parent.joinpath(file).resolve().relative_to(ROOT) if file else page
+        is_name = label.strip("`") == file
+        return f"`{path}`" if is_name else f"{label} (`{path}`)"
 
     return re.sub(r"\[([^]\n]*)\]\(([^)\s]*)\)", link, text)
 
@@ -156,8 +163,9 @@ def least_lost(rows: list[tuple[str, ...]]) -> str:
     return f"{loss(best[4]):.2f} dB, {name}"
 
 
-def accuracy_of(section: Section) -> tuple[str, str, dict[str, tuple[float, float]]]:
-    """A comparison, the whole tables, and for each number of bits what static ranges and others lose."""
+def accuracy_of(section: Section) -> tuple[str, dict[str, tuple[float, float]], set[str]]:
+    """The tables of a network, for each number of bits what static ranges and others lose, and the bits
+    at which `best` was measured with static ranges."""
     found = section.table.rows("bits", "method", "activation ranges", "steps", "Set5", "Set14")
     measured = [row for row in found if row[0] in BITS]
     own = [row for row in measured if not ITALIC.fullmatch(row[1])]
@@ -189,8 +197,9 @@ def accuracy_of(section: Section) -> tuple[str, str, dict[str, tuple[float, floa
             tables += [title, markdown_table(names, [[*row[:2], *row[3:]] for row in rows])]
         elif rows:
             tables += [title, markdown_table([*names[:2], "ranges", *names[2:]], [list(row) for row in rows])]
-    tables += [for_site(note) for note in section.paragraphs]
-    return "\n\n".join(tables), section.place, losses
+    tables += section.paragraphs
+    best = {row[0] for row in own if row[2] == STATIC and row[1].startswith("best")}
+    return "\n\n".join(tables), losses, best
 
 
 def how_accurate() -> str:
@@ -198,12 +207,15 @@ def how_accurate() -> str:
     networks = {name: accuracy_of(section) for name, section in document.sections.items() if name}
     if "DAT-light ×2" not in networks:
         raise Missing("Benchmarks/accuracy.md: no section 'DAT-light ×2'")
-    losses = networks["DAT-light ×2"][2]
+    losses = networks["DAT-light ×2"][1]
     if not losses:
         raise Missing("Benchmarks/accuracy.md: DAT-light ×2 has no bits with both kinds of ranges")
     answer = enumeration(
         [f"{dynamic:.2f} dB at {bits} bits" for bits, (_, dynamic) in losses.items()])
     static = enumeration([f"{static:.2f} dB at {bits} bits" for bits, (static, _) in losses.items()])
+    figures = json.loads((ROOT / "Benchmarks/accuracy.json").read_text())
+    places = sorted({f"{row['machine']} (commit {row['commit']})" for row in figures.values()})
+    unmeasured = sorted(set(BITS) - networks["DAT-light ×2"][2])
     conditioning = Document("Benchmarks/results/conditioning.md")
     measured = conditioning.start.table
     filled = [row for row in measured.cells if any("/" in cell for cell in row[3:])]
@@ -216,21 +228,23 @@ def how_accurate() -> str:
         "## Overview",
         f"DAT-light ×2 loses {answer} on Set5 where ranges of activations are found when the model runs, in groups "
         f"or rows. With static ranges, as in the papers, the least that was measured is {static}. "
-        "The two are different tasks: ranges found when the model runs need no more space in the file, but two "
+        + (f"`best` with static ranges is not measured at {enumeration(unmeasured)} bits yet. " if unmeasured else "")
+        + "The two are different tasks: ranges found when the model runs need no more space in the file, but two "
         "numbers per group or one per row beside the codes of activations. "
         "The papers' rows are of SwinIR-light, another network, and count what that loses against itself.",
-        for_site(document.start.paragraphs[0]),
+        document.start.paragraphs[0],
+        f"Rows are from {enumeration(places)}. "
         "The whole tables, with the condition numbers, sizes and times, are in `Benchmarks/accuracy.md`.",
     ]
     for name, (tables, _, _) in networks.items():
         parts += [f"## {name}", tables]
     parts += [
         "## What conditioning is worth",
-        for_site(conditioning.start.paragraphs[0]),
+        conditioning.start.paragraphs[0],
         markdown_table(measured.columns, filled),
         "These are the rows that have been measured so far of `Benchmarks/results/conditioning.md`.",
         "## Weights alone, without data",
-        for_site(alone.start.paragraphs[0]),
+        alone.start.paragraphs[0],
     ]
     for bits in ("2", "3", "4"):
         title = f"{bits} bits, tables in full precision"
@@ -302,49 +316,52 @@ def low_bits() -> tuple[str, str]:
     return sentence, markdown_table(names, rows)
 
 
-def whole(path: str, *needed: str) -> str:
-    """The prose and the table of a page of results, once it has these columns."""
-    section = next((each for each in Document(path).sections.values() if any(
-        line.startswith("|") for line in each.lines)), None)
+def results(path: str, *columns: str) -> str:
+    """The prose of a page of results, and these columns of its first table."""
+    sections = Document(path).sections.values()
+    section = next((each for each in sections if any(line.startswith("|") for line in each.lines)), None)
     if section is None:
         raise Missing(f"{path}: no table")
-    table = section.table
-    table.rows(*needed)
-    prose = Document(path).start.paragraphs
-    return "\n\n".join([*map(for_site, prose), markdown_table(table.columns, table.cells)])
+    table = markdown_table(list(columns), [list(row) for row in section.table.rows(*columns)])
+    return "\n\n".join([*Document(path).start.paragraphs, table, f"The whole table is in `{path}`."])
 
 
 def how_fast() -> str:
     run, run_table = networks()
     packed, packed_table = low_bits()
-    compared = Document("Benchmarks/results/convert-inspect.md").start.table.rows("model", "task", "condi-convert", "PyTorch")
-    tasks = enumeration([f"{task} of {model} takes {own} ({other} with PyTorch)" for model, task, own, other in compared])
+    compared = Document("Benchmarks/results/convert-inspect.md").start.table.rows(
+        "model", "task", "condi-convert", "PyTorch")
+    tasks = enumeration([
+        f"`{task.split()[0].strip(',')}` takes {own} for {model} (PyTorch {other})"
+        for model, task, own, other in compared])
     trained = Document("Benchmarks/results/training.md").start.table.rows("network", "faster")
-    steps = enumeration([f"{faster} with {network}" for network, faster in trained])
+    steps = enumeration([f"{faster.strip('×')} times for {network}" for network, faster in trained])
     parts = [
         "# How fast it runs",
         "Times and memory, measured beside PyTorch and ONNX Runtime in the same run.",
         "## Overview",
         run,
         packed,
-        f"Beside PyTorch, a step of learning is faster by {steps}. Whole runs, start included: {tasks}.",
+        f"Beside PyTorch, a step of learning is faster: {steps}. Of whole runs, start included, {tasks}.",
         "Each section says how, and on which processor, its figures were measured. "
         "The whole tables are in `Benchmarks/results`.",
         "## Networks in full precision",
-        *map(for_site, Document("Benchmarks/results/networks.md").start.paragraphs),
+        *Document("Benchmarks/results/networks.md").start.paragraphs,
         run_table,
         "## Networks of 4 bits",
-        *map(for_site, Document("Benchmarks/results/low-bits.md").start.paragraphs),
+        *Document("Benchmarks/results/low-bits.md").start.paragraphs,
         packed_table,
         "All rows are in `Benchmarks/results/low-bits.md`.",
         "## A whole test set",
-        whole("Benchmarks/results/super-resolution.md", "model", "wall", "peak memory", "PSNR"),
+        results("Benchmarks/results/super-resolution.md", "model", "", "wall", "CPU", "peak memory", "faster", "PSNR"),
         "## A step of learning",
-        whole("Benchmarks/results/training.md", "network", "faster"),
+        results("Benchmarks/results/training.md", "network", "batch", "faster", "less CPU", "peak memory"),
         "## Converting and inspecting",
-        whole("Benchmarks/results/convert-inspect.md", "model", "task", "faster"),
+        results("Benchmarks/results/convert-inspect.md", "model", "task", "condi-convert", "PyTorch", "faster",
+                "without import", "less memory"),
         "## Kernels",
-        whole("Benchmarks/results/kernels.md", "layer", "float", "torch / float"),
+        results("Benchmarks/results/kernels.md", "layer", "float", "torch / float", "float / 4 bits",
+                "4 bits in groups"),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -357,7 +374,7 @@ def recipe(title: str, section: str, abstract: str) -> str:
     body = "\n".join(Document("CONTRIBUTING.md").section(section).lines).strip()
     if not re.search(r"^1\. \*\*", body, re.MULTILINE):
         raise Missing(f"CONTRIBUTING.md: {section}: no numbered steps")
-    return f"# {title}\n\n{abstract}\n\n## Overview\n\n{for_site(body)}\n"
+    return f"# {title}\n\n{abstract}\n\n## Overview\n\n{for_site(body, 'CONTRIBUTING.md')}\n"
 
 
 PAGES = {

@@ -163,9 +163,9 @@ def least_lost(rows: list[tuple[str, ...]]) -> str:
     return f"{loss(best[4]):.2f} dB, {name}"
 
 
-def accuracy_of(section: Section) -> tuple[str, dict[str, tuple[float, float]], set[str]]:
-    """The tables of a network, for each number of bits what static ranges and others lose, and the bits
-    at which `best` was measured with static ranges."""
+def accuracy_of(section: Section) -> tuple[str, dict[str, tuple[float, float]], set[str], dict[str, float]]:
+    """The tables of a network, for each number of bits what static ranges and others lose, the bits at
+    which `best` was measured with static ranges, and for each number of bits what papers lose at least."""
     found = section.table.rows("bits", "method", "activation ranges", "steps", "Set5", "Set14")
     measured = [row for row in found if row[0] in BITS]
     own = [row for row in measured if not ITALIC.fullmatch(row[1])]
@@ -199,7 +199,10 @@ def accuracy_of(section: Section) -> tuple[str, dict[str, tuple[float, float]], 
             tables += [title, markdown_table([*names[:2], "ranges", *names[2:]], [list(row) for row in rows])]
     tables += section.paragraphs
     best = {row[0] for row in own if row[2] == STATIC and row[1].startswith("best")}
-    return "\n\n".join(tables), losses, best
+    of_papers = {
+        bits: min(loss(row[4]) for row in papers if row[0] == bits)
+        for bits in BITS if any(row[0] == bits for row in papers)}
+    return "\n\n".join(tables), losses, best, of_papers
 
 
 def how_accurate() -> str:
@@ -216,6 +219,8 @@ def how_accurate() -> str:
     figures = json.loads((ROOT / "Benchmarks/accuracy.json").read_text())
     places = sorted({f"{row['machine']} (commit {row['commit']})" for row in figures.values()})
     unmeasured = sorted(set(BITS) - networks["DAT-light ×2"][2])
+    papers = enumeration([
+        f"{least:.2f} dB at {bits} bits" for bits, least in networks["DAT-light ×2"][3].items()])
     conditioning = Document("Benchmarks/results/conditioning.md")
     measured = conditioning.start.table
     filled = [row for row in measured.cells if any("/" in cell for cell in row[3:])]
@@ -231,12 +236,13 @@ def how_accurate() -> str:
         + (f"`best` with static ranges is not measured at {enumeration(unmeasured)} bits yet. " if unmeasured else "")
         + "The two are different tasks: ranges found when the model runs need no more space in the file, but two "
         "numbers per group or one per row beside the codes of activations. "
-        "The papers' rows are of SwinIR-light, another network, and count what that loses against itself.",
+        f"The papers lose {papers} with static ranges, of another network, SwinIR-light, against itself in full "
+        "precision.",
         document.start.paragraphs[0],
         f"Rows are from {enumeration(places)}. "
         "The whole tables, with the condition numbers, sizes and times, are in `Benchmarks/accuracy.md`.",
     ]
-    for name, (tables, _, _) in networks.items():
+    for name, (tables, *_) in networks.items():
         parts += [f"## {name}", tables]
     parts += [
         "## What conditioning is worth",
@@ -330,10 +336,10 @@ def how_fast() -> str:
     run, run_table = networks()
     packed, packed_table = low_bits()
     compared = Document("Benchmarks/results/convert-inspect.md").start.table.rows(
-        "model", "task", "condi-convert", "PyTorch")
-    tasks = enumeration([
-        f"`{task.split()[0].strip(',')}` takes {own} for {model} (PyTorch {other})"
-        for model, task, own, other in compared])
+        "model", "task", "faster", "without import")
+    tasks = "; ".join(
+        f"`{task.split()[0].strip(',')}` of {model} {faster}, {alone} without the import"
+        for model, task, faster, alone in compared)
     trained = Document("Benchmarks/results/training.md").start.table.rows("network", "faster")
     steps = enumeration([f"{faster.strip('×')} times for {network}" for network, faster in trained])
     parts = [
@@ -342,7 +348,8 @@ def how_fast() -> str:
         "## Overview",
         run,
         packed,
-        f"Beside PyTorch, a step of learning is faster: {steps}. Of whole runs, start included, {tasks}.",
+        f"Beside PyTorch, a step of learning is faster: {steps}. "
+        f"Whole runs beside PyTorch's, with and without the import of PyTorch: {tasks}.",
         "Each section says how, and on which processor, its figures were measured. "
         "The whole tables are in `Benchmarks/results`.",
         "## Networks in full precision",

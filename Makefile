@@ -113,6 +113,7 @@ lint:
 	python3 Scripts/public-api.py --check
 	python3 Scripts/architecture.py
 	python3 Scripts/site-pages.py --check
+	python3 Scripts/links.py
 
 check-calls: build
 	python3 Scripts/check-calls.py $(BIN)

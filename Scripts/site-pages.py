@@ -228,16 +228,16 @@ def how_accurate() -> str:
         raise Missing("Benchmarks/results/conditioning.md: no row is measured")
     alone = Document("Benchmarks/results/weights-alone.md")
     parts = [
-        "# How accurate quantized models are",
+        "# How accurate it is",
         "What is lost in dB, measured, beside the papers.",
         "## Overview",
         f"DAT-light ×2 loses {answer} on Set5 where ranges of activations are found when the model runs, in groups "
-        f"or rows. With static ranges, as in the papers, the least that was measured is {static}. "
-        + (f"`best` with static ranges is not measured at {enumeration(unmeasured)} bits yet. " if unmeasured else "")
-        + "The two are different tasks: ranges found when the model runs need no more space in the file, but two "
-        "numbers per group or one per row beside the codes of activations. "
-        f"The papers lose {papers} with static ranges, of another network, SwinIR-light, against itself in full "
-        "precision.",
+        "or rows.",
+        f"With static ranges, as in the papers, the least that was measured is {static}. "
+        f"The papers lose {papers}, of another network, SwinIR-light, against itself in full precision."
+        + (f" `best` with static ranges is not measured at {enumeration(unmeasured)} bits yet." if unmeasured else ""),
+        "The two kinds of ranges are different tasks. Ranges found when the model runs need no more space in the file, "
+        "but two numbers per group, or one per row, beside the codes of activations.",
         document.start.paragraphs[0],
         f"Rows are from {enumeration(places)}. "
         "The whole tables, with the condition numbers, sizes and times, are in `Benchmarks/accuracy.md`.",
@@ -281,7 +281,7 @@ def networks() -> tuple[str, str]:
                 raise Missing(f"{document.path}: {network}: no row of {tool}")
         for tool in ratios:
             ratios[tool].append(measured[tool][0] / measured["condi-convert"][0])
-        rows.append([network, *(measured[tool][1] for tool in tools), *(measured[tool][2] for tool in tools)])
+        rows.append([network, *(", ".join(measured[tool][1:]) for tool in tools)])
 
     def beside(tool: str) -> str:
         found = ratios[tool]
@@ -290,8 +290,7 @@ def networks() -> tuple[str, str]:
                 f"{max(found):.1f}, faster with {faster} of {len(found)} networks)")
 
     sentence = f"A forward pass in full precision is {beside('PyTorch')}, and {beside('ONNX Runtime')}."
-    columns = ["network", *tools, *(f"{tool}, memory" for tool in tools)]
-    return sentence, markdown_table(columns, rows)
+    return sentence, markdown_table(["network", *tools], rows)
 
 
 def low_bits() -> tuple[str, str]:
@@ -335,11 +334,8 @@ def results(path: str, *columns: str) -> str:
 def how_fast() -> str:
     run, run_table = networks()
     packed, packed_table = low_bits()
-    compared = Document("Benchmarks/results/convert-inspect.md").start.table.rows(
-        "model", "task", "faster", "without import")
-    tasks = "; ".join(
-        f"`{task.split()[0].strip(',')}` of {model} {faster}, {alone} without the import"
-        for model, task, faster, alone in compared)
+    compared = Document("Benchmarks/results/convert-inspect.md").start.table.rows("faster", "without import")
+    whole, alone = ([number(row[index]) for row in compared] for index in (0, 1))
     trained = Document("Benchmarks/results/training.md").start.table.rows("network", "faster")
     steps = enumeration([f"{faster.strip('×')} times for {network}" for network, faster in trained])
     parts = [
@@ -349,15 +345,18 @@ def how_fast() -> str:
         run,
         packed,
         f"Beside PyTorch, a step of learning is faster: {steps}. "
-        f"Whole runs beside PyTorch's, with and without the import of PyTorch: {tasks}.",
+f"Whole runs of `convert` and `inspect` are {min(whole)} to {max(whole)} times as fast as those of a Python "
+        f"script, and {min(alone)} to {max(alone)} times as fast as what it does after the import of PyTorch.",
         "Each section says how, and on which processor, its figures were measured. "
         "The whole tables are in `Benchmarks/results`.",
         "## Networks in full precision",
         *Document("Benchmarks/results/networks.md").start.paragraphs,
         run_table,
+        "Ratios and differences are in `Benchmarks/results/networks.md`.",
         "## Networks of 4 bits",
         *Document("Benchmarks/results/low-bits.md").start.paragraphs,
         packed_table,
+        "Factors in this table are full precision's time divided by that of 4 bits, both in the later program. "
         "All rows are in `Benchmarks/results/low-bits.md`.",
         "## A whole test set",
         results("Benchmarks/results/super-resolution.md", "model", "", "wall", "CPU", "peak memory", "faster", "PSNR"),

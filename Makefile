@@ -46,7 +46,7 @@ help:
 	@echo 'make mpi-test     check that ranks of mpirun write and print what one process does'
 	@echo 'make examples     build and run the programs of Examples/SwiftPackage'
 	@echo 'make docs         make a site of the documentation in out/docs'
-	@echo 'make lint         check formatting, documentation of what is public, imports and the map of folders'
+	@echo 'make lint         check formatting, documentation of what is public, imports, the map of folders and links'
 	@echo 'make format       apply that formatting'
 	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
 	@echo 'make interop      check written files with torch, spandrel, safetensors, mlx, onnxruntime, gguf and others'
@@ -115,6 +115,8 @@ lint:
 	$(SWIFT) format lint --strict --recursive $(SWIFT_SOURCES)
 	python3 Scripts/public-api.py --check
 	python3 Scripts/architecture.py
+	python3 Scripts/site-pages.py --check
+	python3 Scripts/links.py
 
 check-calls: build
 	python3 Scripts/check-calls.py $(BIN)

@@ -39,7 +39,9 @@ convert() {
 }
 
 archives=()
-convert condi-convert Documentation/condi-convert.docc
+cp -R Documentation/condi-convert.docc "$work"
+python3 Scripts/site-pages.py "$work/condi-convert.docc"
+convert condi-convert "$work/condi-convert.docc"
 for module in "${modules[@]}"; do
   mkdir "$work/$module"
   # A file of its own holds what a module adds to the types of another.

@@ -23,7 +23,7 @@ CATALOG = Path(__file__).parent.parent / "condi-convert.docc"
 
 def main() -> None:
     tool, *models = sys.argv[1:4]
-    output = Path(sys.argv[4]) if len(sys.argv) > 4 else CATALOG / "Resources/two_bits.png"
+    output = Path(sys.argv[4]) if len(sys.argv) > 4 else CATALOG / "two_bits.png"
     panels = []
     with tempfile.TemporaryDirectory() as name:
         low = Path(name) / "low.png"

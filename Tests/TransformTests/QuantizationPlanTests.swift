@@ -333,6 +333,27 @@ struct QuantizationPlanTests {
             "b.parametrizations.weight.original1": "half of a weight-norm pair",
           ]
         ),
+        // RRDBNet by its older names.
+        (
+          [
+            "RRDB_trunk.0.RDB1.conv1.weight": [32, 64, 3, 3], "upconv1.weight": [64, 64, 3, 3],
+            "HRconv.weight": [64, 64, 3, 3],
+          ],
+          ["RRDB_trunk.0.RDB1.conv1.weight"],
+          [
+            "upconv1.weight": "first, last or enlarging convolution",
+            "HRconv.weight": "first, last or enlarging convolution",
+          ]
+        ),
+        // Queries, keys and values of 64 channels are as many as the pixels of an ×8 network.
+        (
+          [
+            "a.qkv.weight": [192, 64, 1, 1], "b.qkv.weight": [192, 64, 1, 1],
+            "pixels.weight": [192, 64, 3, 3],
+          ],
+          ["a.qkv.weight", "b.qkv.weight"],
+          ["pixels.weight": "first, last or enlarging convolution"]
+        ),
       ]
 
   @Test(arguments: kinds.indices)

@@ -36,7 +36,8 @@ enum DAT: NetworkDescription {
       : try build.shuffleInStages(x, outputs: image.channels)
     return NetworkTraits(
       output: output, scale: scale, range: PixelRange(channelCount: image.channels, range: 1),
-      configuration: "\(channels) channels, \(configuration.depths.reduce(0, +)) blocks in "
+      configuration: "\(channels) channels, "
+        + "\(counted(configuration.depths.reduce(0, +), "block")) in "
         + "\(counted(configuration.depths.count, "group")), windows of "
         + "\(configuration.split.height) × \(configuration.split.width)")
   }

@@ -9,6 +9,8 @@ struct ModelOutline {
   private let method: QuantizationMethod
   /// The input channels of convolutions and the columns of linear weights.
   private let inputCounts: Set<Int>
+  /// The shapes that several weights have.
+  private let commonShapes: Set<Shape>
 
   init(_ archive: TensorArchive, recipe: Recipe) {
     let weights = archive.tensors.filter { name, tensor in
@@ -16,16 +18,21 @@ struct ModelOutline {
     }
     names = Set(archive.tensors.keys)
     inputCounts = Set(weights.values.map { $0.shape.dimensions[1] })
+    let shapes = Dictionary(grouping: weights.values.map(\.shape)) { $0 }
+    commonShapes = Set(shapes.filter { $0.value.count > 1 }.keys)
     method = recipe.method.method
     let undecided = ModelOutline(
-      names: names, inputCounts: inputCounts, method: method, isConvolutional: true)
+      names: names, inputCounts: inputCounts, commonShapes: commonShapes, method: method,
+      isConvolutional: true)
     isConvolutional = undecided.areConvolutionsMost(of: weights, recipe)
   }
 
   private init(
-    names: Set<String>, inputCounts: Set<Int>, method: QuantizationMethod, isConvolutional: Bool
+    names: Set<String>, inputCounts: Set<Int>, commonShapes: Set<Shape>,
+    method: QuantizationMethod, isConvolutional: Bool
   ) {
     self.names = names
+    self.commonShapes = commonShapes
     self.method = method
     self.inputCounts = inputCounts
     self.isConvolutional = isConvolutional
@@ -61,11 +68,13 @@ struct ModelOutline {
   }
 
   /// Whether a tensor of this shape is a convolution whose outputs are pixels with three color
-  /// channels, shuffled to squares of 2×2 or more, and not inputs of another layer.
+  /// channels, shuffled to squares of 2×2 or more, and not inputs of another layer. Blocks of a body
+  /// repeat their shapes: 64 channels have queries, keys and values of 3·8² together.
   private func makesPixels(_ shape: Shape) -> Bool {
     guard shape.rank == 4 else { return false }
     let count = shape.dimensions[0]
     return (2...8).contains { count == 3 * $0 * $0 } && !inputCounts.contains(count)
+      && !commonShapes.contains(shape)
   }
 
   /// Returns the name of the bias of a weight's layer by PyTorch's, Flax's and TensorFlow's

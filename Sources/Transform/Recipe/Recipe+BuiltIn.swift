@@ -110,7 +110,7 @@ extension Recipe {
     table(heads, leastBitWidth: leastHeadBitWidth),
     keep(heads, where: matrices(), because: "head"),
     keep(
-      "*{conv_first,conv_last,conv_hr,conv_up,conv_before_upsample}*",
+      "*{conv_first,conv_last,conv_hr,HRconv,conv_up,upconv,conv_before_upsample}*",
       "{upsample,*.upsample,upsampler,*.upsampler,*shallow_extract,*to_target}.*",
       "{stem,*.stem,tail,*.tail}.*", "{conv1,conv_in,conv_out}.weight",
       where: RecipeCondition(ranks: convolutionRanks, elementKind: .floating),

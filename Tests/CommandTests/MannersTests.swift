@@ -88,6 +88,7 @@ import Testing
       let (model, other) = (
         CommandLine.checkpoint, try PackageFolder.fixture("gguf/alignment.gguf")
       )
+      let image = PackageFolder.root.appending(path: "Examples/images/evaluation/drawing.png").path
       let restores = "; 'repair' restores it from what it was packed from"
       let closest = "; the closest is 'params.layers."
       let cases: [([String], String)] = [
@@ -112,7 +113,10 @@ import Testing
         (["unpack", cut, folder.appending("out.pth")], restores),
         (["inspect", damaged], restores),
         (["verify", model], "; 'inspect' and 'audit' look at others"),
-        (["upscale", other, "x.png", "y.png"], "; 'upscale --help' names the networks"),
+        (
+          ["upscale", other, image, folder.appending("out.png")],
+          "; 'upscale --help' names the networks"
+        ),
         (["export", model, folder.appending("out.param")], "; onnx takes it"),
         (["import", model, output, "--from", "gptq"], "; --config names one elsewhere"),
         (["run", packed, "--job", "1/2"], "it is not a plan; 'plan' writes one"),

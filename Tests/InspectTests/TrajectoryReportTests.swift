@@ -40,9 +40,9 @@ import Testing
     #expect(try steps("b_7.pth", "a_3.pth", counters: [(1 << 53) - 1, 5]) == [(1 << 53) - 1, 5])
   }
 
-  /// Names that mean something to a terminal, a browser or a spreadsheet, and infinite numbers.
+  /// Names that mean something to a terminal or a browser, and infinite numbers.
   @Test func hostileNamesAreEscaped() throws {
-    let names = ["<script>alert(1)</script>", "=HYPERLINK(1)", "a\u{1B}[2J\nb"]
+    let names = ["<script>alert(1)</script>", "&lt;b&gt;", "a\u{1B}[2J\nb"]
     let models = try names.indices.map { index in
       var archive = TensorArchive()
       for name in names {
@@ -58,7 +58,6 @@ import Testing
       let text = try report.rendered(as: format)
       #expect(!text.contains("\u{1B}"), "\(format)")
       if format == .html { #expect(!text.contains("<script>alert")) }
-      if format == .csv { #expect(!text.contains("\n=HYPERLINK")) }
     }
     let json = try report.rendered(as: .json)
     #expect(try ReportJSON.decode(TrajectoryReport.self, from: json) == report)

@@ -185,7 +185,8 @@ import Testing
     try withTemporaryFolder { folder in
       let missing = folder.appending("missing/file")
       #expect(
-        throws: ModelError(.system(operation: "create the file", code: ENOENT), path: missing)
+        throws: ModelError(
+          "there is no folder '\(folder.appending("missing"))'; make it first", path: missing)
       ) {
         _ = try AtomicFileWriter(path: missing)
       }

@@ -354,7 +354,7 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
             missing.setdefault(bits, []).append(" ".join([row.method, *limit]))
             continue
         if note := found.get("note"):
-            notes.setdefault(note, []).append(row.method)
+            notes.setdefault(note, []).append(f"{row.method} at {row.bits} bits")
         size = f"{found['fileByteCount'] / 1e6:.2f} MB"
         steps = ""
         if row.learns:
@@ -376,10 +376,11 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
 
 def document(options, plan: list[tuple[Model, list[Row]]], version: str, measurements: Measurements) -> str:
     commits = sorted({found["commit"] for found in measurements.rows.values()})
+    machines = sorted({found.get("machine", machine()) for found in measurements.rows.values()})
     lines = [
         "# What quantization costs", "",
         f"By `make accuracy` (`Benchmarks/accuracy.py`, which says how), {version} at commit "
-        f"{', '.join(commits) or 'unknown'}, {options.threads} threads, {machine()}. PSNR in dB and SSIM on luma, "
+        f"{', '.join(commits) or 'unknown'}, {options.threads} threads, {'; '.join(machines)}. PSNR in dB and SSIM on luma, "
         "as in the papers; in brackets what is lost against full precision. Weights and activations of the body "
         "have as many bits as the row says, attention products included. Static ranges are the same for all "
         "values, as in the papers, whose rows are in italics; others are found in each group of 16 values when "

@@ -185,7 +185,7 @@ import Testing
     try withTemporaryFolder { folder in
       let missing = folder.appending("missing/file")
       #expect(
-        throws: ModelError(
+        throws: ModelError.unsupported(
           "there is no folder '\(folder.appending("missing"))'; make it first", path: missing)
       ) {
         _ = try AtomicFileWriter(path: missing)

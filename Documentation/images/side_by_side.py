@@ -59,6 +59,18 @@ def noise_ratio(image: Image.Image, reference: Image.Image) -> float:
     return 10 * math.log10(255**2 * len(squares) / sum(squares))
 
 
+def page_of(panels: list[tuple[str, Image.Image]]) -> Image.Image:
+    """The panels side by side, enlarged, each above its title."""
+    side = SIDE * ZOOM
+    page = Image.new("RGB", ((side + MARGIN) * len(panels) + MARGIN, side + 34), "white")
+    draw = ImageDraw.Draw(page)
+    for index, (title, panel) in enumerate(panels):
+        left = MARGIN + index * (side + MARGIN)
+        page.paste(panel.resize((side, side), Image.Resampling.NEAREST), (left, MARGIN))
+        draw.text((left, side + 10), title, fill="black", font=ImageFont.load_default(17))
+    return page
+
+
 def main() -> None:
     tool, model, packed = sys.argv[1:4]
     output = Path(sys.argv[4] if len(sys.argv) > 4 else Path(__file__).with_name("side_by_side.png"))
@@ -77,14 +89,7 @@ def main() -> None:
             upscaled = Image.open(arguments[2]).convert("RGB")
             panels.append((f"{title}: {noise_ratio(upscaled, high):.1f} dB", upscaled))
     panels.append(("original", high))
-    side = SIDE * ZOOM
-    page = Image.new("RGB", ((side + MARGIN) * len(panels) + MARGIN, side + 34), "white")
-    draw = ImageDraw.Draw(page)
-    for index, (title, panel) in enumerate(panels):
-        left = MARGIN + index * (side + MARGIN)
-        page.paste(panel.resize((side, side), Image.Resampling.NEAREST), (left, MARGIN))
-        draw.text((left, side + 10), title, fill="black", font=ImageFont.load_default(17))
-    page.save(output, optimize=True)
+    page_of(panels).save(output, optimize=True)
 
 
 if __name__ == "__main__":

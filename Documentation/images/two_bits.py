@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageDraw, ImageFont
-from side_by_side import MARGIN, SIDE, ZOOM, high_resolution
+from PIL import Image, ImageChops
+from side_by_side import SIDE, high_resolution, page_of
 
 # What differences are multiplied by, so that they can be seen.
 GAIN = 8
@@ -36,14 +36,7 @@ def main() -> None:
             panels.append(Image.open(upscaled).convert("RGB"))
     difference = ImageChops.difference(*panels).point(lambda sample: min(255, GAIN * sample))
     titles = ["32 bits", "2 bits", f"difference, {GAIN} times as bright"]
-    side = SIDE * ZOOM
-    page = Image.new("RGB", ((side + MARGIN) * 3 + MARGIN, side + 34), "white")
-    draw = ImageDraw.Draw(page)
-    for index, (title, panel) in enumerate(zip(titles, [*panels, difference], strict=True)):
-        left = MARGIN + index * (side + MARGIN)
-        page.paste(panel.resize((side, side), Image.Resampling.NEAREST), (left, MARGIN))
-        draw.text((left, side + 10), title, fill="black", font=ImageFont.load_default(17))
-    page.save(output, optimize=True)
+    page_of(list(zip(titles, [*panels, difference], strict=True))).save(output, optimize=True)
 
 
 if __name__ == "__main__":

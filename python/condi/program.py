@@ -85,7 +85,7 @@ class Evaluation:
 def find_program() -> str:
     """The path of condi-convert: what CONDI_CONVERT says, or else the one on PATH.
 
-    Raises `ProgramNotFound`, with what to install, where there is none.
+    Raises `ProgramNotFound`, which says what to install, if there is neither.
     """
     if named := os.environ.get(VARIABLE):
         if path := shutil.which(named):

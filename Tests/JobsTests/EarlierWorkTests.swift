@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -49,6 +50,38 @@ import Testing
       try output.synchronize()
       unlink(output.path)
       #expect(throws: ModelError.self) { try output.synchronize() }
+    }
+  }
+
+  /// Jobs that begin at the same moment must not turn one another away.
+  @Test func jobsOpenOnePartialFileAtOnce() throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out")
+      let refusals = Mutex([String]())
+      DispatchQueue.concurrentPerform(iterations: 20_000) { _ in
+        do {
+          _ = try PartialFile(
+            for: output, replacesExisting: false, opening: .either, lock: .shared)
+        } catch {
+          refusals.withLock { $0.append("\(error)") }
+        }
+      }
+      #expect(refusals.withLock { $0 } == [])
+    }
+  }
+
+  /// A name that stayed behind when its file was finished goes, and the file begun next stays.
+  @Test func partialNameOfAFinishedFileIsRemoved() throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out")
+      try Data("whole".utf8).write(to: URL(filePath: output))
+      #expect(link(output, PartialFile.path(of: output)) == 0)
+      PartialFile.removeName(ofFinished: output)
+      #expect(FileManager.default.fileExists(atPath: PartialFile.path(of: output)) == false)
+      let next = try PartialFile(for: output, replacesExisting: true, opening: .either)
+      PartialFile.removeName(ofFinished: output)
+      #expect(FileManager.default.fileExists(atPath: next.path))
+      #expect(try Data(contentsOf: URL(filePath: output)) == Data("whole".utf8))
     }
   }
 

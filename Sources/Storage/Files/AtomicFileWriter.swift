@@ -122,9 +122,9 @@ final class TemporaryFile: Sendable {
       guard descriptor >= 0 else {
         throw ModelError(.system(operation: "create the file", code: errno), path: outputPath)
       }
+      // Waits for a process that took the file for a leftover before it was locked, and removes it.
       // A file system without locks keeps leftovers, which is better than removing files in use.
-      _ = flock(descriptor, LOCK_EX | LOCK_NB)
-      // Another process may have removed the file as a leftover between its creation and its lock.
+      _ = flock(descriptor, LOCK_EX)
       var status = stat()
       if fstat(descriptor, &status) == 0, status.st_nlink == 0, attempts < 100 {
         close(descriptor)

@@ -34,10 +34,14 @@ package final class PartialFile: Sendable {
     let descriptor = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
     guard descriptor >= 0 else { return }
     defer { close(descriptor) }
-    var (partial, whole) = (stat(), stat())
-    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
-      fstat(descriptor, &partial) == 0, lstat(OutputDestination.resolved(output), &whole) == 0,
-      (partial.st_dev, partial.st_ino) == (whole.st_dev, whole.st_ino)
+    var (partial, whole, named) = (stat(), stat(), stat())
+    // Compared before the lock is taken: even for a moment, it would turn away those who open a
+    // file that is being written.
+    guard fstat(descriptor, &partial) == 0, lstat(OutputDestination.resolved(output), &whole) == 0,
+      (partial.st_dev, partial.st_ino) == (whole.st_dev, whole.st_ino),
+      flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
+      // Another process may have removed the name and begun a file under it.
+      lstat(path, &named) == 0, named.st_ino == partial.st_ino
     else { return }
     unlink(path)
   }

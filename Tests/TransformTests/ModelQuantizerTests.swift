@@ -127,7 +127,7 @@ import Testing
     let recipe = try recipe(.best, bits: 4)
     let model = try ModelQuantizer(
       archive, plan: QuantizationPlan(archive, recipe: recipe),
-      settings: MethodSettings(.best, constraint: nil, activationScaling: scaling),
+      settings: MethodSettings(.best, activationScaling: scaling),
       calibration: calibration
     ).quantized(threads: 1)
     for (name, layer) in model.layers {
@@ -160,7 +160,8 @@ import Testing
     ] {
       let recipe = try recipe(method, bits: 3)
       let plan = try QuantizationPlan(archive, recipe: recipe)
-      let settings = MethodSettings(method, constraint: .target(8))
+      var settings = MethodSettings(method)
+      settings.constraint = .target(8)
       let layer = try #require(
         try ModelQuantizer(archive, plan: plan, settings: settings, calibration: calibration)
           .quantized(threads: 1).layers["a.weight"])
@@ -168,9 +169,9 @@ import Testing
       let spectrum = try SingularValues(of: target, method: .decomposition).values
       #expect((Conditioner.conditionNumber(spectrum) ?? .infinity) < 8.001)
       #expect((layer.summary.conditionNumberAfter ?? .infinity) < 8.001)
-      let free = MethodSettings(method, constraint: nil)
+      settings.constraint = nil
       let plain = try #require(
-        try ModelQuantizer(archive, plan: plan, settings: free, calibration: calibration)
+        try ModelQuantizer(archive, plan: plan, settings: settings, calibration: calibration)
           .quantized(threads: 1).layers["a.weight"])
       #expect(plain.summary.conditionNumberAfter == nil)
     }

@@ -121,6 +121,26 @@ struct RecipeTests {
     }
   }
 
+  /// CondiQuant conditions unless told otherwise, `best` only if asked to.
+  @Test(
+    arguments: [
+      (#""method": "condiquant""#, .target(28)),
+      (#""method": "condiquant", "conditions": false"#, nil),
+      (#""method": "condiquant", "targetCondition": 10"#, .target(10)),
+      (#""method": "best""#, nil),
+      (#""method": "best", "conditions": true"#, .target(28)),
+      (#""method": "best", "targetCondition": 10"#, .target(10)),
+      (#""method": "best", "conditionPenalty": 0.5"#, .penalty(0.5)),
+      (#""method": "2dquant""#, nil),
+    ] as [(String, ConditionConstraint?)])
+  func conditioningIsTheMethodsUnlessGiven(
+    members: String, constraint: ConditionConstraint?
+  ) throws {
+    let recipe = try recipe("{\(members), \"rules\": []}")
+    #expect(recipe.method.constraint == constraint)
+    #expect(try self.recipe(recipe.jsonValue.serialized()) == recipe)
+  }
+
   @Test(arguments: Recipe.builtInNames)
   func builtInRecipesRoundTrip(name: String) throws {
     let recipe = try Recipe.named(name)

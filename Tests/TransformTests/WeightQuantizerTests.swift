@@ -66,7 +66,8 @@ struct WeightQuantizerTests {
       var recipe = try Recipe.named("body-linear")
       recipe.defaults = QuantizationSettings(
         bitWidth: 2, granularity: .group(32), parameterType: .scaled6)
-      recipe.method = MethodSettings(method, constraint: nil, isWeightsOnly: true)
+      recipe.method = MethodSettings(method, isWeightsOnly: true)
+      recipe.method.constraint = nil
       let quantizer = WeightQuantizer(plan: try QuantizationPlan(archive, recipe: recipe))
       let found = try quantizer.quantize(
         "a.weight", #require(archive.tensors["a.weight"]), of: layer)

@@ -74,9 +74,7 @@ extension TensorArchive {
     editing.archive.edits = edits
     return (editing.archive, editing.changes)
   }
-}
 
-extension TensorArchive {
   /// Returns the archive with the edits made that `packed` records, if more of its tensors then
   /// agree with those of `packed` in name and type; `nil` otherwise.
   package func edited(like packed: TensorArchive) -> TensorArchive? {

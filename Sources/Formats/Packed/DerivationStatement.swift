@@ -164,9 +164,9 @@ extension DerivationStatement {
   ///
   /// - Throws: `ModelError` when there is a file that may not be replaced, or writing fails.
   package func write(to path: String, replacesExisting: Bool) throws {
-    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    try writer.append(Array("\(json.serialized(pretty: true))\n".utf8))
-    try writer.finish()
+    try AtomicFileWriter.write(
+      SharedBytes("\(json.serialized(pretty: true))\n".utf8), to: path,
+      replacesExisting: replacesExisting)
   }
 
   private static func digest(_ members: inout JSONObjectReader) throws -> String {

@@ -44,6 +44,17 @@ public struct AtomicFileWriter: ~Copyable {
     if !isFinished { temporary.remove() }
   }
 
+  /// Writes a whole file.
+  ///
+  /// - Throws: `ModelError` when something is in the way or the disk fails.
+  package static func write(
+    _ bytes: SharedBytes, to path: String, replacesExisting: Bool
+  ) throws {
+    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    try writer.append(bytes)
+    try writer.finish()
+  }
+
   /// The number of bytes appended so far, which is the offset of the next one.
   public var byteCount: Int { position }
 

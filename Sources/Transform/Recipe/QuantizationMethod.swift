@@ -22,9 +22,9 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   case condiQuant = "condiquant"
   /// Equalized channels where the model runs on images (see `ChannelEqualization`), bounds of
   /// activations that follow the range of each group of 16 values (see `ActivationScaling`),
-  /// attention weights whose sum is 1 after rounding as well (see `ActivationQuantizer`),
-  /// conditioned weights that absorb the error of activations, free bounds, error-aware rounding,
-  /// corrected biases; then as 2DQuant.
+  /// attention weights whose sum is 1 after rounding as well (see `ActivationQuantizer`), weights
+  /// that absorb the error of activations and, if asked for, are conditioned, free bounds,
+  /// error-aware rounding, corrected biases; then as 2DQuant.
   case best
 
   /// The method by which bounds of weights and activations are found.
@@ -39,8 +39,12 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   /// Whether activations are quantized, if a calibration is available.
   public var quantizesActivations: Bool { self != .nearest }
 
-  /// Whether weights are conditioned.
+  /// Whether weights can be conditioned.
   public var conditions: Bool { self == .condiQuant || self == .best }
+
+  /// The default constraint of conditioning; `nil` if weights stay as they are. Measurements of
+  /// what it costs and gains: `Benchmarks/results/conditioning.md`.
+  public var constraint: ConditionConstraint? { self == .condiQuant ? .standard : nil }
 
   /// Whether weights are rounded so that the error of the layer's output is minimal, and biases are
   /// corrected.
@@ -71,8 +75,7 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
 public struct MethodSettings: Hashable, Sendable {
   /// The method to which the other settings apply.
   public var method: QuantizationMethod
-  /// The constraint of conditioning; `nil` to leave weights as they are, for a model that is
-  /// already conditioned.
+  /// The constraint of conditioning, at first the method's; `nil` to leave weights as they are.
   public var constraint: ConditionConstraint?
   /// The bit width of activations; `nil` for that of the layer's weight.
   public var activationBitWidth: Int?
@@ -89,15 +92,14 @@ public struct MethodSettings: Hashable, Sendable {
   public var distillation: DistillationRecipe?
 
   public init(
-    _ method: QuantizationMethod, constraint: ConditionConstraint? = .standard,
-    activationBitWidth: Int? = nil, activationScaling: ActivationScaling? = nil,
-    isWeightsOnly: Bool = false,
+    _ method: QuantizationMethod, activationBitWidth: Int? = nil,
+    activationScaling: ActivationScaling? = nil, isWeightsOnly: Bool = false,
     calibration: CalibrationRecipe? = nil, distillation: DistillationRecipe? = nil
   ) {
     self.calibration = calibration
     self.distillation = distillation
     self.method = method
-    self.constraint = constraint
+    self.constraint = method.constraint
     self.activationBitWidth = activationBitWidth
     self.activationScaling = activationScaling
     self.isWeightsOnly = isWeightsOnly

@@ -239,13 +239,17 @@ extension Recipe {
     guard target == nil || penalty == nil else {
       throw reader.error(at: "conditionPenalty", "there is already a \"targetCondition\"")
     }
+    var settings = MethodSettings(
+      method, activationBitWidth: bitWidth, activationScaling: scaling,
+      isWeightsOnly: isWeightsOnly ?? false, calibration: calibration, distillation: distillation)
     let constraint =
-      penalty.map(ConditionConstraint.penalty)
-      ?? target.map(ConditionConstraint.target) ?? .standard
-    return MethodSettings(
-      method, constraint: conditions == false ? nil : constraint, activationBitWidth: bitWidth,
-      activationScaling: scaling, isWeightsOnly: isWeightsOnly ?? false, calibration: calibration,
-      distillation: distillation)
+      penalty.map(ConditionConstraint.penalty) ?? target.map(ConditionConstraint.target)
+    switch conditions {
+    case true: settings.constraint = constraint ?? .standard
+    case false: settings.constraint = nil
+    case nil: settings.constraint = constraint ?? method.constraint
+    }
+    return settings
   }
 
   /// Reads the budget for which bit widths are chosen: an object with one member.

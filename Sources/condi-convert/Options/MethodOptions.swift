@@ -157,7 +157,8 @@ struct TargetOptions: ParsableArguments {
 struct ConstraintOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "The condition number that weights are brought down to (28).", valueName: "number"))
+      "The condition number that weights are brought down to (28; 'best' does so only if told).",
+      valueName: "number"))
   var targetCondition: Double?
 
   @Option(

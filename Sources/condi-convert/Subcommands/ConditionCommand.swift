@@ -70,8 +70,8 @@ struct ConditionCommand: DocumentedCommand {
       try root.map { try whole.selecting(root: $0) } ?? whole
     }
     let constraint = constraint.value ?? .standard
-    recipe.method = MethodSettings(
-      .condiQuant, constraint: constraint, calibration: try calibration.applied(to: nil))
+    recipe.method = MethodSettings(.condiQuant, calibration: try calibration.applied(to: nil))
+    recipe.method.constraint = constraint
     var compressor = Compressor(
       weights: weights, recipe: recipe, name: input, source: nil, threads: common.threads,
       reporting: CompressionProgress(byteCount: weights.tensorByteCount, isQuiet: common.quiet).show

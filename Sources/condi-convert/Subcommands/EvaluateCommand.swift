@@ -148,9 +148,8 @@ struct EvaluateCommand: DocumentedCommand {
       return
     }
     try locatingErrors(path: path) {
-      var writer = try AtomicFileWriter(path: path, replacesExisting: force)
-      try writer.append(image.encoded(as: format))
-      try writer.finish()
+      try AtomicFileWriter.write(
+        image.encoded(as: format), to: path, replacesExisting: force)
     }
     Console.note(
       "wrote \(path), from left to right: "

@@ -196,9 +196,8 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
     guard ranks.isRoot else { return }
     if let junit {
       let outcomes = models.map { (file: $0.file, outcomes: $0.rules ?? []) }
-      var writer = try AtomicFileWriter(path: junit, replacesExisting: true)
-      try writer.append(SharedBytes(Array(JUnitRenderer().render(outcomes).utf8)))
-      try writer.finish()
+      try AtomicFileWriter.write(
+        SharedBytes(JUnitRenderer().render(outcomes).utf8), to: junit, replacesExisting: true)
     }
     if trajectory {
       try report.print(TrajectoryReport(models, steps: steps), textLimit: 40)

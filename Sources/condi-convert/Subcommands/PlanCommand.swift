@@ -60,9 +60,8 @@ struct PlanCommand: DocumentedCommand {
     let path = planPath ?? "\(output).plan.json"
     let json = conversion.plan.json
     try locatingErrors(path: input) { try json.checkKeys() }
-    var file = try AtomicFileWriter(path: path, replacesExisting: destination.force)
-    try file.append(Array("\(json.serialized())\n".utf8))
-    try file.finish()
+    try AtomicFileWriter.write(
+      SharedBytes("\(json.serialized())\n".utf8), to: path, replacesExisting: destination.force)
     if !destination.force, FileManager.default.fileExists(atPath: output) {
       Console.note("\(output) exists: 'finish' replaces it only with --force", unless: common.quiet)
     }

@@ -141,7 +141,7 @@ import Transform
       of: SuperResolutionNetwork(equalized, name: "equalized", threads: 2), subject.input)
     var recipe = subject.plan.recipe
     recipe.defaults = QuantizationSettings(bitWidth: 8)
-    recipe.method = MethodSettings(.best, constraint: nil)
+    recipe.method = MethodSettings(.best)
     try withTemporaryFolder { folder in
       let path = folder.appending("a.condi")
       _ = try CompressionPlan(

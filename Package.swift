@@ -98,7 +98,7 @@ let package = Package(
     .target(
       name: "Transform",
       dependencies: [
-        "Storage", "Formats", "Imaging", "LinearAlgebra", "SuperResolution",
+        "Storage", "Formats", "Imaging", "LinearAlgebra", "SuperResolution", "CKernels",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
     .target(
@@ -117,8 +117,8 @@ let package = Package(
     .executableTarget(
       name: "condi-convert",
       dependencies: [
-        "Storage", "Formats", "Imaging", "Inspect", "Jobs", "Ranks", "Reports", "Transform",
-        "SuperResolution",
+        "Storage", "Formats", "Imaging", "Inspect", "Jobs", "LinearAlgebra", "Ranks", "Reports",
+        "SuperResolution", "Transform",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       linkerSettings: [.unsafeFlags(staticLinking)]),
@@ -142,32 +142,48 @@ let package = Package(
       dependencies: ["CEmulatedKernels", "CKernels", "Storage", "Formats", "Imaging"],
       path: "Tests/TestSupport"),
     .testTarget(
-      name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"],
+      name: "LinearAlgebraTests", dependencies: ["Imaging", "LinearAlgebra", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: testSettings),
     .testTarget(
       name: "ReportsTests", dependencies: ["Reports"], swiftSettings: testSettings),
     .testTarget(
-      name: "ImagingTests", dependencies: ["Imaging", "TestSupport"], swiftSettings: testSettings),
-    .testTarget(
-      name: "FormatsTests", dependencies: ["Storage", "Formats", "FuzzTargets", "TestSupport"],
+      name: "ImagingTests", dependencies: ["Storage", "Imaging", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "InspectTests", dependencies: ["Inspect", "TestSupport"], swiftSettings: testSettings),
-    .testTarget(
-      name: "TransformTests", dependencies: ["Transform", "TestSupport"],
+      name: "FormatsTests",
+      dependencies: ["CKernels", "Storage", "Formats", "FuzzTargets", "Imaging", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "JobsTests", dependencies: ["CKernels", "Jobs", "Ranks", "TestSupport"],
+      name: "InspectTests",
+      dependencies: [
+        "Storage", "Formats", "Inspect", "LinearAlgebra", "Reports", "TestSupport", "Transform",
+      ], swiftSettings: testSettings),
+    .testTarget(
+      name: "TransformTests",
+      dependencies: ["Storage", "Formats", "LinearAlgebra", "TestSupport", "Transform"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport", "Transform"],
+      name: "JobsTests",
+      dependencies: [
+        "CKernels", "Storage", "Formats", "Jobs", "LinearAlgebra", "Ranks", "TestSupport",
+        "Transform",
+      ],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "SuperResolutionTests",
+      dependencies: [
+        "CKernels", "Storage", "Formats", "Imaging", "LinearAlgebra", "SuperResolution",
+        "TestSupport", "Transform",
+      ],
       swiftSettings: testSettings),
     // These start the program that 'make build' made.
     .testTarget(
       name: "CommandTests",
-      dependencies: ["Formats", "SuperResolution", "TestSupport", "Transform"],
+      dependencies: [
+        "Storage", "Formats", "Imaging", "SuperResolution", "TestSupport", "Transform",
+      ],
       swiftSettings: testSettings),
   ],
   swiftLanguageModes: [.v6]

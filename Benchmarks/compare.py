@@ -2,7 +2,7 @@
 
     python compare.py BINARY [--model NAME=PATH ...] [--runs 7] [--output results/convert-inspect.md]
 
-Each command runs once unmeasured, then `--runs` times, the tools taking turns. Reported are the
+Each command runs once unmeasured, then `--runs` times, the tools taking turns; with one run, that one counts. Reported are the
 median wall and CPU times and the largest resident set of the process (`getrusage` of the child). PyTorch is
 measured with one thread and with as many as there are CPUs, and the faster is compared: its
 threads wait for each other in loops, which costs dearly where anything else runs. A machine that
@@ -73,13 +73,18 @@ def median_run(runs: list[Run]) -> Run:
     )
 
 
+def turns(runs: int) -> list[bool]:
+    """Whether each turn counts: the first does not, unless it is the only one asked for."""
+    return [True] if runs == 1 else [False, *[True] * runs]
+
+
 def measure(tools: list[Tool], runs: int, timings: Path) -> list[Run]:
-    for tool in tools:
-        tool.run(timings)
     results: list[list[Run]] = [[] for _ in tools]
-    for _ in range(runs):
+    for counts in turns(runs):
         for tool, found in zip(tools, results, strict=True):
-            found.append(tool.run(timings))
+            result = tool.run(timings)
+            if counts:
+                found.append(result)
     return [median_run(found) for found in results]
 
 

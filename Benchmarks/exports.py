@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from compare import HERE, Tool, megabytes, processor, version
+from compare import HERE, Tool, megabytes, processor, turns, version
 from networks import THREADS
 from PIL import Image
 
@@ -124,10 +124,10 @@ def measured(binary, name, kind, forms, square, low, high, scale, reference, tim
     large.parent.mkdir(parents=True, exist_ok=True)
     Image.open(square).resize((SIDE * scale, SIDE * scale), Image.BICUBIC).save(large)
     seconds: dict[str, list[float]] = {form.name: [] for form, _ in tools}
-    for turn in range(runs + 1):
+    for counts in turns(runs):
         for form, tool in tools:
             steps = tool.run(timings).steps
-            if turn > 0:
+            if counts:
                 seconds[form.name].append(steps["run"] if "run" in steps else steps["methods"][-1]["meanSeconds"])
     medians = {key: sorted(found)[len(found) // 2] for key, found in seconds.items()}
     table = []

@@ -2,7 +2,7 @@
 
     python Benchmarks/kernels.py [--level scalar|128|avx2|avx512|avx512-vnni] [--two-threads] > kernels.md
 
-Needs clang, OpenBLAS and torch. With one thread the processor time of that thread counts, so that
+Needs clang, OpenBLAS, torch, and the kernels that 'make build' compiled. With one thread the processor time of that thread counts, so that
 other programs on the machine matter little; with two it is wall time, which says nothing unless the
 machine is idle. Either is the least of many calls.
 """
@@ -23,16 +23,17 @@ LEVELS = ["scalar", "128", "avx2", "avx512", "avx512-vnni"]
 
 
 def measure_kernels(level, most_threads):
-    sources = ROOT / "Sources/CKernels"
+    objects = sorted((ROOT / ".build/release/CKernels.build").rglob("*.o"))
+    if not objects:
+        raise SystemExit("kernels.py: 'make build' comes first")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "linear_layers"
         flags = subprocess.run(
             ["pkg-config", "--cflags", "--libs", "openblas"], check=True, capture_output=True, text=True
         ).stdout.split()
         subprocess.run(
-            ["clang", "-std=gnu17", "-O2", f"-I{sources / 'include'}",
-             ROOT / "Benchmarks/kernels/linear_layers.c", *sources.glob("*.c"),
-             *sources.glob("vector/*.c"), *flags, "-lm", "-lpthread", "-o", program],
+            ["clang", "-std=gnu17", "-O2", f"-I{ROOT / 'Sources/CKernels/include'}",
+             ROOT / "Benchmarks/kernels/linear_layers.c", *objects, *flags, "-lm", "-lpthread", "-o", program],
             check=True)
         environment = dict(os.environ, **({"CONDI_VECTOR_LEVEL": level} if level else {}))
         lines = subprocess.run(

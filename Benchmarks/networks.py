@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from baseline_networks import NETWORKS, samples
-from compare import HERE, Tool, megabytes, processor, version
+from compare import HERE, Tool, megabytes, processor, turns, version
 from PIL import Image
 
 BASELINE = HERE / "baseline_networks.py"
@@ -67,10 +67,10 @@ def rows(binary: str, name: str, image: Image.Image, folder: Path, runs: int) ->
     ])
     results: list[list] = [[] for _ in tools]
     seconds: list[list[float]] = [[] for _ in tools]
-    for turn in range(runs + 1):
+    for counts in turns(runs):
         for tool, found, passes in zip(tools, results, seconds, strict=True):
             result = tool.run(timings)
-            if turn > 0:
+            if counts:
                 steps = result.steps
                 passes.append(steps["run"] if "run" in steps else steps["methods"][-1]["meanSeconds"])
                 found.append(upscale.run(timings) if tool is tools[-1] else result)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import HERE, Tool, median_run, megabytes, processor, version
+from compare import HERE, Tool, median_run, megabytes, processor, turns, version
 
 BASELINE = HERE / "baseline_super_resolution.py"
 THREADS = 2
@@ -53,10 +53,10 @@ def rows(arguments: argparse.Namespace, model: Path, folder: Path) -> list[str]:
         Tool(f"{BITS} bits, floating point", evaluate(codes, "--float")),
     ]
     results: list[list] = [[] for _ in tools]
-    for turn in range(arguments.runs + 1):
+    for counts in turns(arguments.runs):
         for tool, found in zip(tools, results, strict=True):
             result = tool.run(timings)
-            if turn > 0:
+            if counts:
                 found.append(result)
     torch = median_run(results[0])
     inside = torch.seconds - torch.steps["import torch"]

@@ -102,6 +102,29 @@ struct QuantizationPlanTests {
     #expect(try plan(ModelIndex.language(), "all-linear").quantizedNames.count == 7)
   }
 
+  /// Convolutions have bounds per channel where the first axis has the channels, unless told
+  /// otherwise.
+  @Test func granularityIsTheRecipesUnlessGiven() throws {
+    var archive = TensorArchive()
+    for (name, shape) in [
+      ("a.weight", [32, 16, 3, 3]), ("b/kernel", [3, 3, 16, 32]), ("c.weight", [16, 64]),
+    ] as [(String, Shape)] {
+      archive.tensors[name] = try Tensor(
+        elementType: .float32, shape: shape,
+        bytes: SharedBytes([UInt8](repeating: 0, count: 4 * shape.elementCount)))
+    }
+    func granularities(_ given: QuantizationGranularity?) throws -> [String] {
+      let plan = try QuantizationPlan(
+        archive, recipe: Recipe.named("body-linear-and-conv", granularity: given))
+      return plan.entries.values.compactMap {
+        $0.quantization.map { "\($0.spec.layout.granularity)" }
+      }
+    }
+    #expect(try granularities(nil) == ["channel", "tensor", "tensor"])
+    #expect(try granularities(.tensor) == ["tensor", "tensor", "tensor"])
+    #expect(try granularities(.group(16)) == ["group:16", "group:16", "group:16"])
+  }
+
   @Test func keepAllKeepsEveryTensor() throws {
     let archive = try ModelIndex.swinIRLight(scale: 2)
     let plan = try plan(archive, "keep-all")

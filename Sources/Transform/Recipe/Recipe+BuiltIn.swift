@@ -21,7 +21,7 @@ extension Recipe {
     learningFor limit: DistillationRecipe.Limit? = .minutes(2)
   ) -> Recipe {
     var recipe = Recipe(
-      name: builtInNames[0], rules: bodyRules + remainder, allowsUnmatchedPatterns: true)
+      name: builtInNames[0], rules: bodyRules() + remainder, allowsUnmatchedPatterns: true)
     recipe.defaults.bitWidth = bitWidth
     recipe.defaults.search = method.search
     recipe.method = MethodSettings(
@@ -34,8 +34,8 @@ extension Recipe {
     return recipe
   }
 
-  private static var bodyRules: [RecipeRule] {
-    outsideBody + linear(from: leastDimension) + convolutions(in: .convolutional)
+  private static func bodyRules(_ granularity: QuantizationGranularity? = nil) -> [RecipeRule] {
+    outsideBody + linear(from: leastDimension) + convolutions(in: .convolutional, granularity)
   }
 
   /// Returns a built-in recipe.
@@ -50,14 +50,18 @@ extension Recipe {
   /// - `all-linear`: quantizes every matrix that is a weight.
   /// - `keep-all`: quantizes nothing, which packs without loss.
   ///
+  /// - Parameter granularity: what has bounds of its own, except in tables; `nil` for output channels
+  ///   of convolutions and whole tensors of the rest.
   /// - Throws: `ModelError` that lists the valid names.
-  public static func named(_ name: String) throws -> Recipe {
+  public static func named(
+    _ name: String, granularity: QuantizationGranularity? = nil
+  ) throws -> Recipe {
     let rules: [RecipeRule]
     switch name {
-    case "body": rules = bodyRules
+    case "body": rules = bodyRules(granularity)
     case "body-linear": rules = outsideBody + linear(from: leastDimension)
     case "body-linear-and-conv":
-      rules = outsideBody + linear(from: leastDimension) + convolutions(in: nil)
+      rules = outsideBody + linear(from: leastDimension) + convolutions(in: nil, granularity)
     case "all-linear": rules = [codes, halves, parametrized, factors] + linear(from: 1)
     case "keep-all": rules = [keep("*", because: "the recipe keeps every tensor")]
     default:
@@ -65,9 +69,11 @@ extension Recipe {
         "there is no built-in recipe of this name, only \(builtInNames.joined(separator: ", "))",
         path: "recipe '\(name)'")
     }
-    return Recipe(
+    var recipe = Recipe(
       name: name, rules: name == "keep-all" ? rules : rules + remainder,
       allowsUnmatchedPatterns: true)
+    if let granularity { recipe.defaults.granularity = granularity }
+    return recipe
   }
 
   /// Names of buffers in published models for super-resolution, vision and language, and of the
@@ -210,15 +216,25 @@ extension Recipe {
   }
 
   /// Returns rules for convolutions, except those with few channels, such as depthwise ones.
-  private static func convolutions(in model: RecipeCondition.ModelKind?) -> [RecipeRule] {
-    [(weights, .first), (kernels, .last)].map { names, axes in
+  ///
+  /// Output channels that come first have bounds of their own: kernels that a training form was
+  /// merged into differ widely from channel to channel.
+  ///
+  /// - Parameter granularity: what has bounds of its own instead.
+  private static func convolutions(
+    in model: RecipeCondition.ModelKind?, _ granularity: QuantizationGranularity?
+  ) -> [RecipeRule] {
+    func rule(
+      _ names: [NameGlob], _ axes: RecipeCondition.ChannelAxes, _ own: QuantizationGranularity?
+    ) -> RecipeRule {
       RecipeRule(
         match: names,
         where: RecipeCondition(
           ranks: convolutionRanks, minimumChannels: leastDimension, channelAxes: axes,
           elementKind: .floating, model: model),
-        action: .quantize(.init()))
+        action: .quantize(.init(granularity: own)))
     }
+    return [rule(weights, .first, granularity == nil ? .channel : nil), rule(kernels, .last, nil)]
   }
 
   /// Query, key and value stacked along the output axis.

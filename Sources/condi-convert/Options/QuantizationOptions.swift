@@ -14,8 +14,8 @@ struct QuantizationOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What has bounds of its own: tensor, channel (a row) or group:N (N weights of a row). Tensor "
-        + "unless the recipe says.", valueName: "what"))
+      "What has bounds of its own: tensor, channel (a row) or group:N (N weights of a row). Channels "
+        + "of convolutions and tensors of the rest, unless the recipe says.", valueName: "what"))
   var granularity: String?
 
   @Option(
@@ -56,11 +56,10 @@ struct QuantizationOptions: ParsableArguments {
 
   /// Returns the recipe with its defaults overridden by the command line.
   func recipe() throws -> Recipe {
-    var recipe = try Self.recipe(recipeName ?? Recipe.builtInNames[0])
+    var recipe = try Self.recipe(
+      recipeName ?? Recipe.builtInNames[0],
+      granularity: granularity.flatMap { QuantizationGranularity($0) })
     if let bits { recipe.defaults.bitWidth = bits }
-    if let granularity = granularity.flatMap({ QuantizationGranularity($0) }) {
-      recipe.defaults.granularity = granularity
-    }
     if let parameters { recipe.defaults.parameterType = parameters }
     recipe.rules.insert(
       contentsOf: try keep.map {
@@ -69,11 +68,19 @@ struct QuantizationOptions: ParsableArguments {
     return recipe
   }
 
-  static func recipe(_ name: String) throws -> Recipe {
-    guard !Recipe.builtInNames.contains(name) else { return try Recipe.named(name) }
+  /// Returns a built-in recipe or that of a file.
+  ///
+  /// - Parameter granularity: instead of the recipe's default.
+  static func recipe(
+    _ name: String, granularity: QuantizationGranularity? = nil
+  ) throws -> Recipe {
     // A name that is not built in and does not look like a path is a misspelt name.
-    guard name.contains("/") || name.contains(".") else { return try Recipe.named(name) }
-    return try Recipe(contentsOf: name)
+    guard !Recipe.builtInNames.contains(name), name.contains("/") || name.contains(".") else {
+      return try Recipe.named(name, granularity: granularity)
+    }
+    var recipe = try Recipe(contentsOf: name)
+    if let granularity { recipe.defaults.granularity = granularity }
+    return recipe
   }
 
   /// - Throws: `ModelError` when a pattern of `--keep` matches no name.

@@ -33,6 +33,7 @@ enum Architectures {
   /// - Throws: `ModelError` that names the closest architecture and the first difference.
   static func load(_ archive: TensorArchive) throws -> (any Architecture, SiteList) {
     var closest: (name: String, likeness: Likeness, mismatch: WeightMismatch)?
+    let names = NameText(archive.tensors.keys)
     for architecture in candidates(archive) {
       var weights = WeightReader(archive)
       var sites = SiteList()
@@ -40,7 +41,7 @@ enum Architectures {
         return (try architecture.init(&weights, sites: &sites), sites)
       } catch let mismatch as WeightMismatch {
         let likeness = Likeness(
-          archive, landmarks: architecture.landmarks, takenCount: weights.taken.count)
+          names, landmarks: architecture.landmarks, takenCount: weights.taken.count)
         if closest.map({ $0.likeness < likeness }) ?? true {
           closest = (architecture.name, likeness, mismatch)
         }
@@ -54,6 +55,26 @@ enum Architectures {
   }
 }
 
+/// The names of all tensors, in which parts of names are looked for byte by byte: a search of
+/// `String` compares characters, which is far slower.
+private struct NameText {
+  private let bytes: [UInt8]
+
+  init(_ names: some Sequence<String>) {
+    bytes = Array(names.joined(separator: "\n").utf8)
+  }
+
+  /// Whether `part` occurs in a name.
+  func contains(_ part: String) -> Bool {
+    let part = Array(part.utf8)
+    guard let first = part.first, bytes.count >= part.count else { return part.isEmpty }
+    return bytes.indices.dropLast(part.count - 1).contains { start in
+      bytes[start] == first
+        && part.indices.allSatisfy { bytes[start + $0] == part[$0] }
+    }
+  }
+}
+
 /// How close a checkpoint is to an architecture that it does not fit.
 private struct Likeness: Comparable {
   /// The share of the architecture's landmarks that occur, and their number.
@@ -62,12 +83,9 @@ private struct Likeness: Comparable {
   /// The tensors that fitted before the first that did not.
   private let takenCount: Int
 
-  init(_ archive: TensorArchive, landmarks: [String], takenCount: Int) {
-    let found = landmarks.filter { landmark in
-      archive.tensors.keys.contains { $0.contains(landmark) }
-    }
-    share = landmarks.isEmpty ? 0 : Double(found.count) / Double(landmarks.count)
-    foundCount = found.count
+  init(_ names: NameText, landmarks: [String], takenCount: Int) {
+    foundCount = landmarks.count(where: names.contains)
+    share = landmarks.isEmpty ? 0 : Double(foundCount) / Double(landmarks.count)
     self.takenCount = takenCount
   }
 

@@ -14,8 +14,8 @@ struct QuantizationOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What has bounds of its own: tensor, channel (a row) or group:N (N weights of a row). Channels "
-        + "of convolutions and tensors of the rest, unless the recipe says.", valueName: "what"))
+      "What has bounds of its own: tensor, channel (a row) or group:N (N weights of a row). Tensor, or "
+        + "channel of a convolution, unless the recipe says.", valueName: "what"))
   var granularity: String?
 
   @Option(

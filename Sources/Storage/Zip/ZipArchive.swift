@@ -185,11 +185,10 @@ struct ZipHandle: ~Copyable {
     }
     defer { zip_fclose(file) }
     var done = 0
-    while done < buffer.count {
+    while done < buffer.count, let start = buffer.baseAddress {
       // libzip truncates returned lengths of 4 GiB and more to 32 bits.
       let end = min(buffer.count, done + Self.pieceByteCount)
-      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<end])
-      let count = zip_fread(file, rest.baseAddress, zip_uint64_t(rest.count))
+      let count = zip_fread(file, start + done, zip_uint64_t(end - done))
       guard count >= 0 else { throw source.takeFailure() ?? failure(of: file, at: entry) }
       guard count > 0 else {
         throw ModelError(

@@ -137,7 +137,8 @@ extension FileAudit {
     if record.isEvidence(isWhole: reader.isAtEnd, isText: isText) { return true }
     // Pickles that follow one another to the end.
     var problem = record.problem
-    for _ in 0..<Self.pickleLimit where problem == nil {
+    for _ in 0..<Self.pickleLimit {
+      guard problem == nil else { return false }
       if Self.isBlank(content.bytes.slice(reader.offset..<content.bytes.count)) { return true }
       problem = PickleMachine.record(from: &reader).problem
     }
